@@ -1,0 +1,1 @@
+"""The conversation between the command line and a running mount."""

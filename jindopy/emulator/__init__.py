@@ -1,0 +1,1 @@
+"""An OSS-compatible server for demo, tests and benchmarks; knows nothing of ``ufs``."""

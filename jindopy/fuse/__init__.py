@@ -1,0 +1,1 @@
+"""Transports that translate between the kernel and ``vfs``, and mounting itself."""

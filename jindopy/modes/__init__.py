@@ -1,0 +1,1 @@
+"""The one place that wires the program: one file per mode."""

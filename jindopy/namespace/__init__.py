@@ -1,0 +1,1 @@
+"""The tree of names: store, listing, mount table, behind ``namespace.api``."""

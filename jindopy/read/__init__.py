@@ -1,0 +1,1 @@
+"""How a read finds its bytes: sources in order, read-ahead."""

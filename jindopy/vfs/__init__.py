@@ -1,0 +1,1 @@
+"""What the tree means, for any transport; has never heard of FUSE."""
