@@ -1,8 +1,9 @@
 """CRC-64/XZ (ECMA-182, reflected), the checksum OSS calls ``x-oss-hash-crc64ecma``.
 
 ``crc64(b"123456789") == 0x995DC9BBDF1939FA``.  Large buffers are checked without the GIL.  The kernel is chosen once
-at import: the fastest this CPU has, or the one named by ``JINDOPY_CRC64`` (``scalar``, ``pclmul``, ``vpclmul``), which
-is a demand: naming one that cannot run raises ImportError.
+at import: the fastest this CPU has, or the one named by ``JINDOPY_CRC64`` (``scalar``, ``pclmul``, ``vpclmul``; of the
+last also ``vpclmul256``, ``vpclmul512``; on aarch64 ``pmull``), which is a demand: naming one that cannot run raises
+ImportError.
 """
 
 from typing_extensions import Buffer
