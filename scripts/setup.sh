@@ -89,8 +89,8 @@ if ! .venv/bin/python -c 'import pip' 2>/dev/null || ! stamp_holds packages "$(p
         "$python" -m venv .venv
     fi
     echo "setup: installing Python packages into .venv (llfuse is compiled: about a minute the first time)"
-    .venv/bin/python -m pip install -q --disable-pip-version-check "setuptools>=77" wheel "cython>=3.1,<4" </dev/null
-    .venv/bin/python -m pip install -q --disable-pip-version-check --no-build-isolation -e ".[test,lint]" </dev/null
+    .venv/bin/python -m pip install -qq --disable-pip-version-check "setuptools>=77" wheel "cython>=3.1,<4" </dev/null
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation -e ".[test,lint]" </dev/null
     packages_stamp >.venv/setup-packages.stamp
 fi
 
