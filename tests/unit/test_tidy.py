@@ -1,0 +1,181 @@
+"""The tree is tidy: what no linter checks, and what linters cannot see in Cython."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "jindopy"
+
+MAX_LINES = 500
+# path → (lines allowed, why it is one idea all the same)
+LONGER_FILES: dict[str, tuple[int, str]] = {
+    "ext/blockstore.pyx": (1400, "index, tiers, leases and eviction share one lock; splitting it would split the lock"),
+}
+
+# Calls that read or wait for a clock; only base/clock.py makes them.
+CLOCK_CALL = re.compile(
+    r"\btime\.(time|time_ns|monotonic|monotonic_ns|perf_counter|perf_counter_ns|sleep)\(|\bdatetime\.(now|utcnow|today)\("
+    r"|\bfrom time import\b.*\b(time|monotonic|sleep)\b"
+)
+CLOCK_READERS = {"jindopy/base/clock.py": "the clock itself"}
+
+MARKERS = re.compile(r"\b(TODO|FIXME|XXX|HACK|WIP)\b|NotImplementedError|pragma: no cover|\bmark\.xfail\b")
+# Host names of package registries and folders of one machine have no place in a project.
+MACHINE = re.compile(
+    r"/work/|/root/|pypi\.org|pythonhosted|npmjs|deb\.debian\.org|archive\.ubuntu\.com|/opt/pypi", re.I
+)
+# The project speaks of itself, not of how it was made.
+MAKING = re.compile(r"\b(AI|LLM|claude|copilot|chatgpt|as an assistant|the brief|this session|the issue)\b", re.I)
+
+# Declarations of foreign C, which anyone may cimport and which cimport nothing.
+FOREIGN = {"crc64_kernels", "cursor", "linux", "pthreads"}
+# What each native module may cimport of the others; the order of the rooms in ext/.
+CIMPORTS: dict[str, set[str]] = {
+    "crc64": set(),
+    "iobuf": {"crc64"},
+    "blockstore": {"iobuf", "crc64"},
+    "inodes": set(),
+}
+
+
+def tracked(*suffixes: str) -> list[Path]:
+    """Files that are, or are about to be, in the repository."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    paths = [ROOT / name for name in listing.split("\0") if name.endswith(suffixes)]
+    return [path for path in paths if path.is_file()]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def lines_matching(pattern: re.Pattern[str], paths: list[Path]) -> list[str]:
+    return [
+        f"{relative(path)}:{number}: {line.strip()[:100]}"
+        for path in paths
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if pattern.search(line)
+    ]
+
+
+SOURCES = tracked(".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".sh", "Makefile", ".ci/run")
+TEXTS = tracked(
+    ".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".sh", ".md", ".toml", ".json", ".txt", "Makefile", ".ci/run"
+)
+
+
+def test_one_idea_a_file() -> None:
+    too_long = []
+    for path in tracked(".py", ".pyx"):
+        count = len(path.read_text().splitlines())
+        allowed, _ = LONGER_FILES.get(relative(path), (MAX_LINES, ""))
+        if count > allowed:
+            too_long.append(f"{relative(path)}: {count} lines, {allowed} allowed")
+    assert not too_long
+
+
+def test_exceptions_are_still_needed() -> None:
+    needless = [
+        name
+        for name in LONGER_FILES
+        if (ROOT / name).exists() and len((ROOT / name).read_text().splitlines()) <= MAX_LINES
+    ]
+    assert not needless
+
+
+def test_only_the_clock_reads_the_time() -> None:
+    paths = [path for path in tracked(".py") if path.is_relative_to(PACKAGE) and relative(path) not in CLOCK_READERS]
+    assert not lines_matching(CLOCK_CALL, paths)
+
+
+def test_nothing_is_left_over() -> None:
+    assert not lines_matching(MARKERS, SOURCES)
+
+
+def test_no_file_knows_one_machine() -> None:
+    assert not lines_matching(MACHINE, TEXTS)
+
+
+def test_the_project_speaks_of_itself() -> None:
+    assert not lines_matching(MAKING, TEXTS)
+
+
+def cimported(path: Path) -> set[str]:
+    return set(re.findall(r"^\s*from jindopy\._ext\.(\w+) cimport", path.read_text(), re.M)) | set(
+        re.findall(r"^\s*cimport jindopy\._ext\.(\w+)", path.read_text(), re.M)
+    )
+
+
+@pytest.mark.parametrize("path", tracked(".pyx", ".pxd"), ids=relative)
+def test_native_modules_cimport_downwards_only(path: Path) -> None:
+    if path.stem in FOREIGN:
+        assert not cimported(path)
+        return
+    assert path.stem in CIMPORTS, "a new native module: add it to CIMPORTS"
+    assert cimported(path) - {path.stem} <= CIMPORTS[path.stem] | FOREIGN
+
+
+@pytest.mark.parametrize("path", tracked(".pyx"), ids=relative)
+def test_every_native_module_has_its_declarations(path: Path) -> None:
+    assert (PACKAGE / "_ext" / f"{path.stem}.pyi").exists()
+
+
+def module_name(path: Path) -> str:
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def names_used(path: Path) -> set[str]:
+    """Modules a file imports, and those it names in strings (registries load by dotted name)."""
+    used: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            used |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            used |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("jindopy."):
+            used.add(node.value.split(":")[0])
+    return used
+
+
+def test_no_module_is_dead() -> None:
+    package = [path for path in tracked(".py") if path.is_relative_to(PACKAGE)]
+    used = {"jindopy.cli.main"}  # the entry point in pyproject.toml
+    for path in package:
+        used |= names_used(path)
+    dead = [
+        module_name(path)
+        for path in package
+        if path.name not in ("__init__.py", "__main__.py") and module_name(path) not in used
+    ]
+    assert not dead
+
+
+def test_every_test_is_collected() -> None:
+    """A file with tests under a name pytest does not collect would pass for ever."""
+    lost = [
+        relative(path)
+        for path in tracked(".py")
+        if path.is_relative_to(ROOT / "tests")
+        and not path.name.startswith("test_")
+        and not path.is_relative_to(ROOT / "tests" / "contracts")
+        and re.search(r"^def test_", path.read_text(), re.M)
+    ]
+    assert not lost
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    names = [path.name for path in tracked(".py") if path.is_relative_to(ROOT / "tests") and path.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)
