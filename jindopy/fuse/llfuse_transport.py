@@ -1,0 +1,263 @@
+"""The portable transport: libfuse 2.9 through llfuse.  A table of translations, nothing else.
+
+llfuse calls a handler with its one global lock held; whatever may wait is done with the lock released
+(``lock_released``).  Handlers first try the answer from memory.  An exception other than FUSEError would end the whole
+mount, so every handler goes through ``_translated``.
+
+llfuse cannot tell node numbers from inode numbers: ``st_ino`` is the node number here, so a changed object shows
+another inode number.  Its ``keep_cache`` is fixed to on, which is right because a node is one version.
+
+Names are taken back from the kernel's cache by llfuse's own notification thread, which serves no requests.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, final
+
+import llfuse
+
+from jindopy.base.errors import Fault, JindoError, MountPointError, NoSuchEntry, ReadOnly
+from jindopy.base.ident import Kind, NodeId
+from jindopy.fuse.transport import TransportConfig
+from jindopy.vfs.operations import FILE_TYPE, STATFS_BLOCK_BYTES, Vfs
+
+LOG = logging.getLogger("jindopy.fuse")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+READ_BYTES_MAX = 131072
+"""The largest READ libfuse 2.9 understands (32 pages)."""
+
+
+def _translated(
+    method: Callable[Concatenate[_Operations, P], R],
+) -> Callable[Concatenate[_Operations, P], R]:
+    """Turn JindoErrors into errnos, and bugs into EIO with a trace in the log."""
+
+    @wraps(method)
+    def handler(self: _Operations, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except llfuse.FUSEError:
+            raise
+        except JindoError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODATA, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+                LOG.log(
+                    logging.ERROR if error.fault is Fault.US else logging.WARNING,
+                    "%s failed: %s (%s)",
+                    method.__name__,
+                    error,
+                    errno.errorcode.get(error.errno, error.errno),
+                )
+            raise llfuse.FUSEError(error.errno) from None
+        except Exception:
+            LOG.exception("%s failed unexpectedly; the caller got EIO", method.__name__)
+            raise llfuse.FUSEError(errno.EIO) from None
+
+    return handler
+
+
+@final
+class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no types
+    """The handlers, named by llfuse."""
+
+    def __init__(self, vfs: Vfs) -> None:
+        super().__init__()
+        self._vfs = vfs
+
+    def _entry(self, attr: Any) -> llfuse.EntryAttributes:
+        entry = llfuse.EntryAttributes()
+        kind = attr.kind
+        size = attr.size
+        mtime_ns = attr.mtime_ns
+        seconds = self._vfs.seconds_until(attr.expires_ns)
+        entry.st_ino = attr.nodeid
+        entry.st_mode = FILE_TYPE[kind] | attr.perm
+        entry.st_nlink = attr.nlink
+        entry.st_uid = attr.uid
+        entry.st_gid = attr.gid
+        entry.st_size = size
+        entry.st_blocks = -(-size // 512)
+        entry.st_mtime_ns = mtime_ns
+        entry.st_ctime_ns = mtime_ns
+        entry.st_atime_ns = mtime_ns
+        entry.entry_timeout = seconds
+        entry.attr_timeout = seconds
+        return entry
+
+    @_translated
+    def lookup(self, parent: int, name: bytes, ctx: Any) -> llfuse.EntryAttributes:
+        vfs = self._vfs
+        try:
+            attr = vfs.lookup_now(NodeId(parent), name)
+            if attr is None:
+                with llfuse.lock_released:
+                    attr = vfs.lookup(NodeId(parent), name)
+        except NoSuchEntry:
+            # Node number 0 is a negative answer that the kernel may keep.
+            absent = llfuse.EntryAttributes()
+            absent.st_ino = 0
+            absent.entry_timeout = vfs.negative_seconds(NodeId(parent))
+            return absent
+        return self._entry(attr)
+
+    @_translated
+    def getattr(self, nodeid: int, ctx: Any) -> llfuse.EntryAttributes:
+        return self._entry(self._vfs.getattr(NodeId(nodeid)))
+
+    @_translated
+    def forget(self, forgotten: list[tuple[int, int]]) -> None:
+        for nodeid, count in forgotten:
+            self._vfs.forget(NodeId(nodeid), count)
+
+    @_translated
+    def opendir(self, nodeid: int, ctx: Any) -> int:
+        with llfuse.lock_released:
+            return self._vfs.opendir(NodeId(nodeid))
+
+    def readdir(self, handle: int, cookie: int) -> Iterator[tuple[bytes, llfuse.EntryAttributes, int]]:
+        # A generator cannot be wrapped; only KeyErrors of vanished nodes could come from below, and vfs skips those.
+        for entry in self._vfs.readdir(handle, cookie):
+            attributes = llfuse.EntryAttributes()
+            attributes.st_ino = entry.nodeid
+            attributes.st_mode = FILE_TYPE[Kind(entry.kind)]
+            yield entry.name, attributes, entry.cookie
+
+    @_translated
+    def releasedir(self, handle: int) -> None:
+        self._vfs.releasedir(handle)
+
+    @_translated
+    def open(self, nodeid: int, flags: int, ctx: Any) -> int:
+        if (flags & os.O_ACCMODE) != os.O_RDONLY:
+            raise ReadOnly("this mount is read-only")
+        if not self._vfs.open_now(NodeId(nodeid)):
+            self._vfs.open(NodeId(nodeid))
+        return nodeid
+
+    @_translated
+    def read(self, handle: int, offset: int, size: int) -> bytes:
+        data = self._vfs.read_now(NodeId(handle), offset, size)
+        if data is None:
+            with llfuse.lock_released:
+                data = self._vfs.read(NodeId(handle), offset, size)
+        return data
+
+    @_translated
+    def flush(self, handle: int) -> None:
+        # ENOSYS tells the kernel never to ask again: nothing is ever dirty here, and each close saves a request.
+        raise llfuse.FUSEError(errno.ENOSYS)
+
+    @_translated
+    def release(self, handle: int) -> None:
+        self._vfs.release(NodeId(handle))
+
+    @_translated
+    def readlink(self, nodeid: int, ctx: Any) -> bytes:
+        with llfuse.lock_released:
+            return self._vfs.readlink(NodeId(nodeid))
+
+    @_translated
+    def access(self, nodeid: int, mode: int, ctx: Any) -> bool:
+        if mode & os.W_OK:
+            raise ReadOnly("this mount is read-only")
+        return True  # default_permissions: the kernel has checked the rest
+
+    @_translated
+    def getxattr(self, nodeid: int, name: bytes, ctx: Any) -> bytes:
+        return self._vfs.getxattr(NodeId(nodeid), name)
+
+    @_translated
+    def listxattr(self, nodeid: int, ctx: Any) -> list[bytes]:
+        return self._vfs.listxattr(NodeId(nodeid))
+
+    @_translated
+    def statfs(self, ctx: Any) -> llfuse.StatvfsData:
+        with llfuse.lock_released:
+            figures = self._vfs.statfs()
+        data = llfuse.StatvfsData()
+        data.f_bsize = data.f_frsize = STATFS_BLOCK_BYTES
+        data.f_blocks = -(-figures.size // STATFS_BLOCK_BYTES)
+        data.f_bfree = data.f_bavail = 0
+        data.f_files = figures.files
+        data.f_ffree = data.f_favail = 0
+        data.f_namemax = 255
+        return data
+
+
+@final
+class _Notifier:
+    """Hands changed names to llfuse's notification thread."""
+
+    def entry_changed(self, directory: NodeId, name: bytes) -> None:
+        llfuse.invalidate_entry(directory, name)
+
+
+@final
+class LlfuseTransport:
+    """One mount by llfuse; a process can hold only one (llfuse keeps it in module state)."""
+
+    name = "llfuse"
+
+    def __init__(self, vfs: Vfs, config: TransportConfig) -> None:
+        self._vfs = vfs
+        self._config = config
+        self._mounted = False
+        self.notes: list[str] = []
+
+    def mount(self) -> None:
+        """Attach to the mount point; raises MountPointError."""
+        options = {
+            f"fsname={_safe_option(self._config.source)}",
+            "subtype=jindopy",
+            "ro",
+            "default_permissions",
+            f"max_read={READ_BYTES_MAX}",
+        }
+        if self._config.allow_other:
+            options.add("allow_other")
+        try:
+            llfuse.init(_Operations(self._vfs), self._config.mount_point, options)
+        except RuntimeError as error:
+            raise MountPointError(
+                f"cannot mount at {self._config.mount_point}: {error}; run 'jindopy doctor' to see what is missing"
+            ) from None
+        self._mounted = True
+        self._vfs.notify_through(_Notifier())
+
+    def set_read_ahead(self) -> None:
+        """Raise the kernel's read-ahead of this mount, which needs root; a note says when it could not be done."""
+        wanted = self._config.kernel_read_ahead_bytes // 1024
+        if not wanted:
+            return
+        device = Path(self._config.mount_point).stat().st_dev
+        path = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+        try:
+            path.write_text(f"{wanted}\n")
+        except OSError as error:
+            self.notes.append(
+                f"the kernel's read-ahead stays at its default ({error.strerror}): sequential reads are slower;"
+                " root can set it"
+            )
+
+    def serve(self) -> None:
+        """Answer requests until unmounted or stopped."""
+        llfuse.main(workers=self._config.workers, handle_signals=False)
+
+    def close(self) -> None:
+        """Detach if still attached and free the session, after ``serve`` has returned; harmless when repeated."""
+        if self._mounted:
+            self._mounted = False
+            llfuse.close(unmount=True)
+
+
+def _safe_option(text: str) -> str:
+    """A mount option holds neither commas nor control characters."""
+    return "".join(char if char.isascii() and char.isprintable() and char not in ",\\ " else "_" for char in text)

@@ -1,0 +1,120 @@
+"""The read path: the sources of design asked in order, one loop, each fall-through counted.
+
+    1. local cache file      ``lease.read``: bytes, or "a block is missing"
+    2. the UFS               ``Filler.read``: fetched once for all who wait, checked, stored
+
+An ``OpenFile`` is one version of one file with its lease and its read history; whoever holds it keeps reading that
+version even when the object has changed.  When the UFS no longer has the version and a block is not cached the answer
+is StaleVersion, counted.
+
+Threads: any number may read one OpenFile.  Its lock covers only the read history (microseconds).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import final
+
+from jindopy._ext.blockstore import CacheFile
+from jindopy.base import metrics
+from jindopy.base.clock import Deadline
+from jindopy.base.errors import ObjectNotFound, StaleVersion, VersionChanged
+from jindopy.base.ident import BLOCK_BYTES, FileVersion
+from jindopy.cache.fill import Filler, Priority
+from jindopy.cache.store import Cache
+from jindopy.read.readahead import ReadAhead, ReadAheadConfig
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """Bounds of one read."""
+
+    deadline_seconds: float = 150.0
+    """Longer than one fetch with all its retries, so that the reader sees the fetch's own error."""
+    readahead: ReadAheadConfig = field(default_factory=ReadAheadConfig)
+
+
+@final
+class OpenFile:
+    """One version of one file, open.  Made by ``ReadPath.open``, ended by ``close``."""
+
+    __slots__ = ("complete", "history", "lease", "lock", "version")
+
+    def __init__(self, version: FileVersion, lease: CacheFile, history: ReadAhead) -> None:
+        self.version = version
+        self.lease = lease
+        self.history = history
+        self.lock = threading.Lock()
+        self.complete = lease.complete
+        """Every block was cached at open: nothing needs fetching ahead unless something gets evicted."""
+
+    def close(self) -> None:
+        """Give the lease back."""
+        self.lease.close()
+
+
+@final
+class ReadPath:
+    """Answers reads of open files."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        filler: Filler,
+        config: ReadConfig | None = None,
+        *,
+        on_stale: Callable[[FileVersion], None] | None = None,
+    ) -> None:
+        self._cache = cache
+        self._filler = filler
+        self._config = config or ReadConfig()
+        self._on_stale = on_stale
+
+    def open(self, version: FileVersion) -> OpenFile:
+        """Take a lease; no request is sent before the first read."""
+        return OpenFile(version, self._cache.open(version), ReadAhead(version.size, self._config.readahead))
+
+    def read_cached(self, file: OpenFile, offset: int, size_bytes: int) -> bytes | None:
+        """The bytes if that takes neither network nor disk; None: call ``read``, which may wait."""
+        data = file.lease.read(offset, size_bytes, True)
+        if data is not None and file.version.size > BLOCK_BYTES:
+            self._look_ahead(file, offset, size_bytes)
+        return data
+
+    def read(self, file: OpenFile, offset: int, size_bytes: int) -> bytes:
+        """Bytes of the file's version, clipped to its end.
+
+        Raises StaleVersion, the UfsError family, DeadlineExceeded.
+        """
+        self._look_ahead(file, offset, size_bytes)
+        data = file.lease.read(offset, size_bytes)
+        if data is not None:
+            return data
+        file.complete = False
+        try:
+            return self._filler.read(
+                file.version, file.lease, offset, size_bytes, Deadline.after(self._config.deadline_seconds)
+            )
+        except (VersionChanged, ObjectNotFound) as error:
+            metrics.READS_STALE.inc()
+            if self._on_stale is not None:
+                self._on_stale(file.version)
+            raise StaleVersion(
+                f"{file.version.key.decode('utf-8', 'backslashreplace')!r} changed or vanished in the store, and the"
+                f" version this reader opened is not wholly cached; open it again ({error})"
+            ) from error
+
+    def _look_ahead(self, file: OpenFile, offset: int, size_bytes: int) -> None:
+        """Start what the history says will be read next: from disk where cached, from the UFS where not."""
+        with file.lock:
+            ahead = file.history.on_read(offset, size_bytes)
+        if ahead is None:
+            return
+        if not file.complete:
+            # The demanded blocks go first: requested here, they head the same GET as what follows them.
+            first = min(offset // BLOCK_BYTES, ahead.first)
+            self._filler.request(file.version, file.lease, first, ahead.first - first, Priority.DEMAND)
+            self._filler.request(file.version, file.lease, ahead.first, ahead.blocks, Priority.READAHEAD)
+        file.lease.advise(ahead.first * BLOCK_BYTES, ahead.blocks * BLOCK_BYTES)

@@ -1,0 +1,290 @@
+"""What the tree means, for any transport.
+
+Every operation comes as a pair where it may have to wait: ``x_now`` answers from memory (or says that it cannot), ``x``
+may ask the master or the UFS.  A transport with a global lock calls the first under it and the second without.
+
+Answers are small tuples, errors are JindoErrors that know their errno.  A node number names one version of one file,
+so attributes of files never change: freshness is decided by lookup alone.
+
+Threads: any number; the inode table, the open files and the directories have their own locks, none is held across a
+call into another.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+from jindopy._ext.inodes import InodeTable, NodeAttr
+from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
+from jindopy.base.errors import IsADirectory, JindoError, NamespaceError, NoSuchEntry, NotADirectory, ReadOnly
+from jindopy.base.ident import FileVersion, Inode, Kind, MountId, NodeId
+from jindopy.cache.store import Cache
+from jindopy.namespace.api import MasterApi, MountInfo
+from jindopy.read.path import OpenFile, ReadPath
+from jindopy.vfs.directories import Directories, KernelNotifier
+from jindopy.vfs.handles import DirHandle, OpenDirs, OpenFiles
+
+LOG = logging.getLogger("jindopy.vfs")
+
+XATTR_PREFIX = b"user.jindo."
+STATFS_BLOCK_BYTES = 4096
+STATFS_TTL_SECONDS = 60.0
+"""Sums over a million rows take a second: not for every ``df``."""
+
+FILE_TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
+
+
+class NoSuchAttribute(NamespaceError):
+    """The node has no such extended attribute, or its value is not known."""
+
+    errno = errno.ENODATA
+
+
+class DirEntry(NamedTuple):
+    """One name of a directory."""
+
+    name: bytes
+    nodeid: int
+    kind: int
+    cookie: int
+    """Give it to ``readdir`` to go on behind this entry."""
+
+
+class FsStat(NamedTuple):
+    """Figures of the whole tree."""
+
+    size: int
+    """Bytes of all files the namespace knows."""
+    files: int
+
+
+@dataclass(frozen=True)
+class VfsConfig:
+    """Bounds of one operation."""
+
+    request_seconds_max: float = 60.0
+    """Longest wait for metadata before the caller gets EIO."""
+
+
+@final
+class Vfs:
+    """The mounted tree."""
+
+    def __init__(
+        self,
+        master: MasterApi,
+        reads: ReadPath,
+        cache: Cache,
+        config: VfsConfig | None = None,
+        *,
+        clock: Clock = REAL_CLOCK,
+    ) -> None:
+        self._master = master
+        self._reads = reads
+        self._cache = cache
+        self._config = config or VfsConfig()
+        self._clock = clock
+        root = master.root()
+        self._table = InodeTable(root.uid, root.gid, root.perm, root.mtime_ns)
+        self._directories = Directories(self._table, master, clock)
+        self._files = OpenFiles(self._table, reads)
+        self._dirs = OpenDirs()
+        self._mounts = {mount.id: mount for mount in master.mounts()}
+        self._statfs: tuple[float, FsStat] = (float("-inf"), FsStat(0, 0))
+
+    def notify_through(self, notifier: KernelNotifier) -> None:
+        """Tell ``notifier`` when a name the kernel may have cached changes."""
+        self._directories.notify_through(notifier)
+
+    # Metadata
+
+    def lookup_now(self, parent: NodeId, name: bytes) -> NodeAttr | None:
+        """The entry from memory, its lookup count raised; None: call ``lookup``.  Raises NoSuchEntry."""
+        return self._directories.lookup_known(parent, name)
+
+    def lookup(self, parent: NodeId, name: bytes) -> NodeAttr:
+        """The entry, its lookup count raised; raises NoSuchEntry, NotADirectory and what the UFS says."""
+        return self._directories.lookup(parent, name, self._deadline())
+
+    def negative_seconds(self, parent: NodeId) -> float:
+        """How long the absence of a name may be believed."""
+        try:
+            _, expires_ns, complete = self._table.dir_state(parent)
+        except KeyError:
+            return 0.0
+        return self.seconds_until(expires_ns) if complete else 0.0
+
+    def seconds_until(self, expires_ns: int) -> float:
+        """How long the kernel may keep an answer."""
+        return max(0.0, (expires_ns - self._directories.now_ns()) / 1e9)
+
+    def getattr(self, nodeid: NodeId) -> NodeAttr:
+        """Attributes of a node; raises NoSuchEntry (ESTALE for the kernel's purposes cannot happen: it holds it)."""
+        try:
+            return self._table.attr(nodeid)
+        except KeyError:
+            raise NoSuchEntry("no such inode") from None
+
+    def forget(self, nodeid: NodeId, count: int) -> None:
+        """The kernel gives back lookups."""
+        self._table.forget(nodeid, count)
+
+    def opendir(self, directory: NodeId) -> int:
+        """List a directory wholly and return a handle on that one generation."""
+        attr = self.getattr(directory)
+        if attr.kind != Kind.DIRECTORY:
+            raise NotADirectory("not a directory")
+        self._directories.ensure(directory, self._deadline())
+        return self._dirs.add(DirHandle(directory, NodeId(attr.parent or directory), self._table.children(directory)))
+
+    def readdir(self, handle: int, cookie: int) -> Iterator[DirEntry]:
+        """Entries behind ``cookie`` (0: from the start), ``.`` and ``..`` first."""
+        listing = self._dirs.get(handle)
+        if cookie < 1:
+            yield DirEntry(b".", listing.directory, Kind.DIRECTORY, 1)
+        if cookie < 2:
+            yield DirEntry(b"..", listing.parent, Kind.DIRECTORY, 2)
+        for index in range(max(cookie - 2, 0), len(listing.children)):
+            nodeid = listing.children[index]
+            try:
+                name, kind = self._table.name(nodeid), self._table.attr(nodeid).kind
+            except KeyError:
+                continue  # vanished since opendir, and nobody holds it
+            yield DirEntry(name, nodeid, kind, index + 3)
+
+    def releasedir(self, handle: int) -> None:
+        """End a directory handle."""
+        self._dirs.drop(handle)
+
+    def readlink(self, nodeid: NodeId) -> bytes:
+        """Target of a symbolic link, relative to its directory."""
+        attr = self.getattr(nodeid)
+        if attr.kind != Kind.SYMLINK:
+            raise NamespaceError("not a symbolic link")
+        return self._master.read_link(Inode(attr.inode), deadline=self._deadline())
+
+    def statfs(self) -> FsStat:
+        """Sums over the whole tree, at most a minute old."""
+        now = self._clock.monotonic()
+        if now - self._statfs[0] > STATFS_TTL_SECONDS:
+            count = self._master.count(self._master.root().inode)
+            self._statfs = (now, FsStat(count.size, count.files + count.directories))
+        return self._statfs[1]
+
+    # Data
+
+    def open_now(self, nodeid: NodeId) -> bool:
+        """Open a node that is open already; False: call ``open``."""
+        return self._files.join(nodeid)
+
+    def open(self, nodeid: NodeId, write: bool = False) -> None:
+        """Open a file for reading; the node number is the handle."""
+        attr = self.getattr(nodeid)
+        if attr.kind == Kind.DIRECTORY:
+            raise IsADirectory("is a directory")
+        if write:
+            raise ReadOnly("this mount is read-only")
+        if not self._files.join(nodeid):
+            self._files.add(nodeid, self.version_of(nodeid, attr))
+
+    def read_now(self, nodeid: NodeId, offset: int, size_bytes: int) -> bytes | None:
+        """Bytes that are in memory; None: call ``read``."""
+        file = self._files.get(nodeid)
+        return None if file is None else self._reads.read_cached(file, offset, size_bytes)
+
+    def read(self, nodeid: NodeId, offset: int, size_bytes: int) -> bytes:
+        """Bytes of an open file, clipped to its end."""
+        file = self._files.get(nodeid)
+        if file is None:
+            raise NoSuchEntry("read of a file that is not open")
+        try:
+            return self._reads.read(file, offset, size_bytes)
+        except JindoError as error:
+            if error.errno == errno.ESTALE:
+                self._look_again(nodeid)
+            raise
+
+    def release(self, nodeid: NodeId) -> None:
+        """One open less."""
+        self._files.drop(nodeid)
+
+    def _look_again(self, nodeid: NodeId) -> None:
+        """A version is gone: have the master ask the UFS, so that the next open finds the new one."""
+        inode = Inode(self.getattr(nodeid).inode)
+        try:
+            self._master.revalidate(inode, deadline=self._deadline())
+        except JindoError as error:
+            LOG.info("could not ask about changed inode %d: %s", inode, error)
+
+    def version_of(self, nodeid: NodeId, attr: NodeAttr) -> FileVersion:
+        """Key, token and size of a file's node."""
+        mount, key = self._key(nodeid)
+        _, token = self._table.source(nodeid)
+        return FileVersion.of(mount.id, mount.ufs_id, key, token, attr.size)
+
+    def _key(self, nodeid: NodeId) -> tuple[MountInfo, bytes]:
+        mount_id, _ = self._table.source(nodeid)
+        try:
+            mount = self._mounts[MountId(mount_id)]
+        except KeyError:
+            raise NoSuchEntry("not inside any mounted store") from None
+        names = self._table.path(nodeid)
+        depth = len(mount.path.split(b"/")) if mount.path else 0
+        return mount, mount.prefix + b"/".join(names[depth:])
+
+    # Extended attributes
+
+    def listxattr(self, nodeid: NodeId) -> list[bytes]:
+        """Names that ``getxattr`` knows for this node."""
+        kind = self.getattr(nodeid).kind
+        names = [b"ufs"] if kind == Kind.DIRECTORY else [b"etag", b"crc64", b"cached", b"ufs"]
+        return [XATTR_PREFIX + name for name in names]
+
+    def getxattr(self, nodeid: NodeId, name: bytes) -> bytes:
+        """``user.jindo.etag``, ``.crc64``, ``.cached`` (bytes), ``.ufs`` (URI); raises NoSuchAttribute."""
+        attr = self.getattr(nodeid)
+        field = name.removeprefix(XATTR_PREFIX)
+        if field == name or name not in self.listxattr(nodeid):
+            raise NoSuchAttribute("no such attribute")
+        if field == b"ufs":
+            mount, key = self._key(nodeid)
+            return str(mount.ufs_id).encode() + b"/" + key
+        version = self.version_of(nodeid, attr)
+        if field == b"etag":
+            return version.token
+        if field == b"cached":
+            known = self._cache.peek(version.cid)
+            return str(known.cached_bytes if known else 0).encode()
+        node = self._master.node(Inode(attr.inode))
+        if node.crc64 is None or node.token != version.token:
+            raise NoSuchAttribute("the checksum is not known before the first read")
+        return b"%016x" % node.crc64
+
+    # Life
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self._config.request_seconds_max, self._clock)
+
+    @property
+    def open_files(self) -> int:
+        """Files that are open."""
+        return len(self._files)
+
+    @property
+    def table(self) -> InodeTable:
+        """The inode table, for a transport that answers from it directly."""
+        return self._table
+
+    def open_file(self, nodeid: NodeId) -> OpenFile | None:
+        """The open file of a node, for a transport that reads from it directly."""
+        return self._files.get(nodeid)
+
+    def close(self) -> None:
+        """End listings and leases."""
+        self._directories.close()
+        self._files.close()
