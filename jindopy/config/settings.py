@@ -7,8 +7,9 @@ starts ``python -m jindopy.modes.mount --settings-fd N --ready-fd M``:
     M   takes one JSON line, a ``Readiness``, once the mount answers a stat or has failed; left out with
         ``foreground``, where the caller has become the daemon: it writes ``mounted_line`` to standard error instead
 
-No secret is ever part of the settings: credentials come from the environment the daemon inherits, from
-``credentials_file`` or from ``credentials_dir``, and are read by the daemon itself (``ufs.credentials``).
+No secret is ever part of the settings: credentials come from the environment the daemon inherits, or from the file or
+directory that the options ``credentials.file`` and ``credentials.dir`` name; the daemon reads them itself
+(``ufs.credentials``).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class UfsMount:
     path: str
     """Where it shows in the tree, without leading or trailing slash; empty is the root."""
     options: dict[str, str] = field(default_factory=dict)
-    """What the driver understands, under Jindo's names: ``fs.oss.endpoint``, ``fs.oss.region`` ..."""
+    """What the driver understands: ``fs.oss.endpoint``, ``fs.oss.region``, ``credentials.file`` ..."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,6 @@ class MountSettings:
     """Longest one FUSE request may wait for the UFS, tries included."""
     drain_seconds: float
     """SIGTERM waits so long for running requests."""
-    credentials_file: str
-    """Empty: none given."""
-    credentials_dir: str
-    """A mounted Secret; empty: none given."""
     foreground: bool
     """Stay attached to the terminal and log to standard error."""
 

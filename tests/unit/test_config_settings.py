@@ -31,8 +31,6 @@ SETTINGS = MountSettings(
     list_threads=16,
     request_timeout_seconds=60.0,
     drain_seconds=10.0,
-    credentials_file="",
-    credentials_dir="",
     foreground=False,
 )
 
