@@ -1,0 +1,100 @@
+"""Read histories and the block ranges they ask for."""
+
+import random
+
+import pytest
+
+from jindopy.base.ident import BLOCK_BYTES
+from jindopy.read.readahead import STREAMS_MAX, BlockRange, ReadAhead, ReadAheadConfig
+
+KIB128 = 128 * 1024
+
+
+def sequential(history: ReadAhead, start: int, stop: int, step: int = KIB128) -> list[BlockRange]:
+    asked = []
+    for offset in range(start, stop, step):
+        ahead = history.on_read(offset, step)
+        if ahead is not None:
+            asked.append(ahead)
+    return asked
+
+
+def test_a_sequential_reader_never_catches_up_with_what_was_asked_for():
+    size = 210 * BLOCK_BYTES
+    history = ReadAhead(size)
+    covered = 1  # the first read's own block
+    for offset in range(0, size, KIB128):
+        ahead = history.on_read(offset, KIB128)
+        if ahead is not None:
+            assert ahead.first == covered, "no block twice, none left out"
+            covered += ahead.blocks
+        assert covered * BLOCK_BYTES >= offset + KIB128
+    assert covered == 210
+
+
+def test_the_window_doubles_up_to_its_maximum():
+    config = ReadAheadConfig(window_bytes_min=4 * BLOCK_BYTES, window_bytes_max=32 * BLOCK_BYTES)
+    history = ReadAhead(1000 * BLOCK_BYTES, config)
+    asked = sequential(history, 0, 200 * BLOCK_BYTES)
+    ahead_max = 0
+    for ahead in asked:
+        ahead_max = max(ahead_max, ahead.blocks)
+    assert asked[0].blocks == 4
+    assert history.streams[0].window_bytes == 32 * BLOCK_BYTES
+    assert ahead_max <= 33
+
+
+def test_random_reads_fetch_nothing_ahead():
+    history = ReadAhead(10_000 * BLOCK_BYTES)
+    draw = random.Random(7)
+    offsets = draw.sample(range(1, 2_000), 500)
+    asked = [history.on_read(offset * 5 * BLOCK_BYTES, 4096) for offset in offsets]
+    assert asked == [None] * 500
+
+
+def test_requests_slightly_out_of_order_are_one_stream():
+    history = ReadAhead(100 * BLOCK_BYTES)
+    draw = random.Random(3)
+    offsets = list(range(0, 64 * BLOCK_BYTES, KIB128))
+    for index in range(0, len(offsets) - 8, 8):
+        part = offsets[index : index + 8]
+        draw.shuffle(part)
+        offsets[index : index + 8] = part
+    history.on_read(0, KIB128)
+    for offset in offsets[1:]:
+        history.on_read(offset, KIB128)
+    assert len(history.streams) == 1
+
+
+def test_streams_of_several_readers_are_told_apart():
+    history = ReadAhead(1000 * BLOCK_BYTES)
+    asked: dict[int, int] = dict.fromkeys(range(STREAMS_MAX), 0)
+    for step in range(64):
+        for reader in range(STREAMS_MAX):
+            base = reader * 100 * BLOCK_BYTES
+            ahead = history.on_read(base + step * KIB128, KIB128)
+            if ahead is not None:
+                assert base <= ahead.first * BLOCK_BYTES < base + 100 * BLOCK_BYTES
+                asked[reader] += ahead.blocks
+    assert all(asked.values()), "each reader has blocks fetched ahead"
+    assert len(history.streams) == STREAMS_MAX
+
+
+def test_the_oldest_stream_gives_way():
+    history = ReadAhead(1000 * BLOCK_BYTES)
+    for reader in range(STREAMS_MAX + 3):
+        history.on_read(reader * 50 * BLOCK_BYTES + 1, 4096)
+    assert len(history.streams) == STREAMS_MAX
+    assert min(stream.next_offset for stream in history.streams) > 2 * 50 * BLOCK_BYTES
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, BLOCK_BYTES, BLOCK_BYTES + 1])
+def test_nothing_behind_the_end_is_asked_for(size):
+    history = ReadAhead(size)
+    ahead = history.on_read(0, KIB128)
+    blocks = -(-size // BLOCK_BYTES)
+    if blocks <= 1:
+        assert ahead is None
+    else:
+        assert ahead == BlockRange(1, 1)
+    assert history.on_read(size, KIB128) is None
