@@ -73,11 +73,24 @@ class FileVersion(NamedTuple):
     size: int
     """Bytes."""
     cid: Cid
+    inode: Inode = Inode(0)
+    """Where the namespace keeps it; 0 when it is not known.  No part of the identity, nor is ``number``."""
+    number: int = 0
+    """The namespace's count of this inode's versions (``namespace.api.Node.version``)."""
 
     @classmethod
-    def of(cls, mount: MountId, ufs_id: UfsId, key: bytes, token: bytes, size: int) -> FileVersion:
+    def of(
+        cls,
+        mount: MountId,
+        ufs_id: UfsId,
+        key: bytes,
+        token: bytes,
+        size: int,
+        inode: Inode = Inode(0),
+        number: int = 0,
+    ) -> FileVersion:
         """Build it and compute the cid."""
-        return cls(mount, ufs_id, key, token, size, make_cid(ufs_id, key, token))
+        return cls(mount, ufs_id, key, token, size, make_cid(ufs_id, key, token), inode, number)
 
     @property
     def block_count(self) -> int:

@@ -225,7 +225,7 @@ class Vfs:
         """Key, token and size of a file's node."""
         mount, key = self._key(nodeid)
         _, token = self._table.source(nodeid)
-        return FileVersion.of(mount.id, mount.ufs_id, key, token, attr.size)
+        return FileVersion.of(mount.id, mount.ufs_id, key, token, attr.size, Inode(attr.inode), attr.version)
 
     def _key(self, nodeid: NodeId) -> tuple[MountInfo, bytes]:
         mount_id, _ = self._table.source(nodeid)

@@ -1,0 +1,53 @@
+"""Passes object checksums, learned from GET answers, to the master.
+
+A fetch thread only puts the checksum into a bounded queue; one thread hands them on.  When the queue is full they are
+dropped: a checksum that is not known costs an ENODATA on an attribute, never a wrong byte.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import Final, final
+
+from jindopy.base.errors import JindoError
+from jindopy.base.ident import FileVersion
+from jindopy.namespace.api import MasterApi
+
+LOG = logging.getLogger("jindopy.vfs")
+
+QUEUE_MAX: Final = 10_000
+"""A few seconds of small-file loading; about 3 MB."""
+
+
+@final
+class ChecksumLearner:
+    """Hands learned checksums to ``MasterApi.note_crc64``."""
+
+    def __init__(self, master: MasterApi) -> None:
+        self._master = master
+        self._queue: queue.Queue[tuple[FileVersion, int] | None] = queue.Queue(QUEUE_MAX)
+        self._thread = threading.Thread(target=self._serve, name="checksums", daemon=True)
+        self._thread.start()
+
+    def learn(self, version: FileVersion, crc64: int) -> None:
+        """Note the CRC of a version; never blocks."""
+        if version.inode:
+            try:
+                self._queue.put_nowait((version, crc64))
+            except queue.Full:
+                LOG.debug("checksum of %r not kept: queue full", version.key)
+
+    def _serve(self) -> None:
+        while (item := self._queue.get()) is not None:
+            version, crc64 = item
+            try:
+                self._master.note_crc64(version.inode, version.number, crc64)
+            except JindoError as error:
+                LOG.debug("checksum of %r not kept: %s", version.key, error)
+
+    def close(self) -> None:
+        """Hand on what is queued, then end."""
+        self._queue.put(None)
+        self._thread.join()
