@@ -79,10 +79,15 @@ def test_open_mapped_and_current_paths_of_other_processes_are_found(tmp_path: Pa
     (tmp_path / "open file").write_bytes(b"x" * 4096)
     (tmp_path / "mapped").write_bytes(b"x" * 4096)
     (tmp_path / "cwd").mkdir()
-    code = (
-        "import mmap, os, sys; f = open(sys.argv[1] + '/open file')\n"
-        "fd = os.open(sys.argv[1] + '/mapped', os.O_RDONLY); m = mmap.mmap(fd, 0, prot=mmap.PROT_READ); os.close(fd); print('ready', flush=True); sys.stdin.read()"
-    )
+    code = """
+import mmap, os, sys
+f = open(sys.argv[1] + '/open file')
+fd = os.open(sys.argv[1] + '/mapped', os.O_RDONLY)
+m = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+os.close(fd)
+print('ready', flush=True)
+sys.stdin.read()
+"""
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
         stdin=subprocess.PIPE,
