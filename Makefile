@@ -30,10 +30,10 @@ lint: setup
 	@scripts/lint.sh
 
 bench: setup
-	@$(PYTHON) bench/run.py $(if $(GROUP),--group $(GROUP))
+	@$(PYTHON) -m bench.run $(if $(GROUP),--group $(GROUP))
 
 soak: setup
-	@$(PYTHON) bench/soak.py
+	@$(PYTHON) -m bench.soak
 
 clean:
 	rm -rf build dist *.egg-info jindopy/_ext/*.so ext/*.html .mypy_cache .ruff_cache .pytest_cache .hypothesis

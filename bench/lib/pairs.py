@@ -1,0 +1,19 @@
+"""Interleaved pairs: reference and measured side take turns, so that a slow minute of the machine hits both."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+PAIRS = 5
+
+Record = Callable[..., None]
+"""``record(name, value, **facts)``, the fixture."""
+
+Pairs = Callable[[Callable[[], float], Callable[[], float]], tuple[list[float], list[float]]]
+"""``pairs(reference, measured)``, the fixture: the seconds of both sides, in order."""
+
+
+def median_ratio(above: list[float], below: list[float]) -> float:
+    """Median of the ratios of pairs that were measured together."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
