@@ -54,6 +54,11 @@ class Kind(enum.IntEnum):
     SYMLINK = 2
 
 
+def mount_point_id(mount_point: str) -> str:
+    """Names a mount everywhere outside its tree (state, socket, log): 12 hex digits from its real mount point."""
+    return hashlib.blake2b(mount_point.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
 def make_cid(ufs_id: UfsId, key: bytes, token: bytes) -> Cid:
     """BLAKE2b-128 over ``ufs_id``, ``key`` and ``token``, each behind its length (u32, little endian)."""
     digest = hashlib.blake2b(digest_size=CID_BYTES)

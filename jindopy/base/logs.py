@@ -126,7 +126,7 @@ class FloodFilter(logging.Filter):
             return count < FLOOD_LINES
 
 
-def set_up(*, file: str, line_format: str, level: str) -> None:
+def configure(file: str, line_format: str, level: str) -> None:
     """Send what the package logs to ``file`` (empty: standard error) from now on; replaces an earlier set-up.
 
     Raises ConfigError when the file cannot be opened.
@@ -142,7 +142,7 @@ def set_up(*, file: str, line_format: str, level: str) -> None:
 
 
 def take_down() -> None:
-    """Undo ``set_up``: close the file and leave the logger as it was."""
+    """Undo ``configure``: close the file and leave the logger as it was."""
     logger = logging.getLogger("jindopy")
     for handler in list(logger.handlers):
         if isinstance(handler.formatter, _LineFormatter):

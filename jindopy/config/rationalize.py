@@ -7,13 +7,12 @@ what is merely worth knowing becomes a note.
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jindopy.base.errors import ConfigError
-from jindopy.base.ident import BLOCK_BYTES
+from jindopy.base.ident import BLOCK_BYTES, mount_point_id
 from jindopy.base.units import format_size, parse_size
 from jindopy.config.params import PARAMS, Loaded, Settings
 from jindopy.config.settings import CacheTier, MountSettings, UfsMount
@@ -95,11 +94,6 @@ def _absolute(path: str, name: str) -> str:
     if not posixpath.isabs(path):
         raise ConfigError(f"{name}: {path!r} is relative; give the path from the root")
     return posixpath.normpath(path)
-
-
-def mount_id(mount_point: str) -> str:
-    """First 12 hex digits of BLAKE2b over the real mount point."""
-    return hashlib.blake2b(mount_point.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def parse_ufs(arguments: Sequence[str]) -> tuple[UfsMount, ...]:
@@ -302,7 +296,7 @@ def mount_settings(
     _check_numbers(settings, memory_bytes, read_ahead)
     if settings.allow_other and facts.uid != 0 and not facts.user_allow_other:
         raise ConfigError("allow_other: only root may, unless /etc/fuse.conf has the line user_allow_other")
-    identity = mount_id(mount_point)
+    identity = mount_point_id(mount_point)
     state_dir = f"{dirs.state}/{identity}"
     log_file = "" if foreground and settings.log_file is None else settings.log_file or f"{dirs.log}/{identity}.log"
     _check_outside(mount_point, [*(tier.path for tier in tiers), state_dir, dirs.run])

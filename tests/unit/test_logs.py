@@ -28,7 +28,7 @@ def _lines(path: Path) -> list[str]:
 
 def test_text_lines_carry_facts_and_the_next_step(tmp_path: Path) -> None:
     file = tmp_path / "sub/a.log"
-    logs.set_up(file=str(file), line_format="text", level="info")
+    logs.configure(file=str(file), line_format="text", level="info")
     token = request_id.set("r-1")
     log.warning("disk %s is full", "/c", extra=fields(block=3, key=b"a b\xff", next_step="free space"))
     request_id.reset(token)
@@ -45,7 +45,7 @@ def test_text_lines_carry_facts_and_the_next_step(tmp_path: Path) -> None:
 
 def test_json_lines(tmp_path: Path) -> None:
     file = tmp_path / "a.log"
-    logs.set_up(file=str(file), line_format="json", level="debug")
+    logs.configure(file=str(file), line_format="json", level="debug")
     log.debug("x", extra=fields(n=1, text="é\n"))
     document = json.loads(_lines(file)[0])
     assert document.pop("time").endswith("Z")
@@ -55,7 +55,7 @@ def test_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line_format", ["text", "json"])
 def test_secrets_never_arrive(tmp_path: Path, line_format: str) -> None:
     file = tmp_path / "a.log"
-    logs.set_up(file=str(file), line_format=line_format, level="info")
+    logs.configure(file=str(file), line_format=line_format, level="info")
     log.error("GET /x?Signature=hush1&Expires=1", extra=fields(header="Authorization: OSS4-HMAC-SHA256 hush2"))
     try:
         raise ValueError("accessKeySecret=hush3")
@@ -69,7 +69,7 @@ def test_secrets_never_arrive(tmp_path: Path, line_format: str) -> None:
 
 def test_a_hostile_name_cannot_forge_a_line(tmp_path: Path) -> None:
     file = tmp_path / "a.log"
-    logs.set_up(file=str(file), line_format="text", level="info")
+    logs.configure(file=str(file), line_format="text", level="info")
     log.info("key %s", "x\n2026 ERROR forged", extra=fields(key="y\nz", esc="\x1b[31m"))
     (line,) = _lines(file)
     assert "\x1b" not in line
@@ -77,7 +77,7 @@ def test_a_hostile_name_cannot_forge_a_line(tmp_path: Path) -> None:
 
 def test_a_flood_is_counted_instead_of_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.log"
-    logs.set_up(file=str(file), line_format="text", level="info")
+    logs.configure(file=str(file), line_format="text", level="info")
     for number in range(100):
         log.warning("block %d lost", number)
     log.warning("something else")
@@ -89,7 +89,7 @@ def test_a_flood_is_counted_instead_of_written(tmp_path: Path, monkeypatch: pyte
 
 def test_files_rotate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "FILE_BYTES_MAX", 1000)
-    logs.set_up(file=str(tmp_path / "a.log"), line_format="text", level="info")
+    logs.configure(file=str(tmp_path / "a.log"), line_format="text", level="info")
     for number in range(100):
         log.info(f"line {number}")  # its own template each time, or the flood filter would stop it
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.log", "a.log.1", "a.log.2", "a.log.3"]
@@ -98,14 +98,14 @@ def test_files_rotate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_set_up_twice_writes_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        logs.set_up(file=str(tmp_path / name), line_format="text", level="info")
+        logs.configure(file=str(tmp_path / name), line_format="text", level="info")
     log.info("x")
     assert (tmp_path / "a").read_text() == ""
     assert len(_lines(tmp_path / "b")) == 1
 
 
 def test_standard_error_when_no_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.set_up(file="", line_format="text", level="info")
+    logs.configure(file="", line_format="text", level="info")
     log.info("here")
     assert capsys.readouterr().err.endswith("cache.store: here\n")
 
@@ -113,4 +113,4 @@ def test_standard_error_when_no_file_is_named(capsys: pytest.CaptureFixture[str]
 def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="choose another with --log-file"):
-        logs.set_up(file=str(tmp_path / "file/a.log"), line_format="text", level="info")
+        logs.configure(file=str(tmp_path / "file/a.log"), line_format="text", level="info")
