@@ -39,6 +39,10 @@ DEMAND_RESERVE = 2
 """Threads that background work never takes: a reader's GET starts at once even when a load fills the link."""
 
 
+class Withdrawn(JindoError):
+    """A queued fetch was taken back before it began."""
+
+
 class Priority(enum.IntEnum):
     """Who is served first; smaller is sooner."""
 
@@ -70,14 +74,18 @@ class Drivers(Protocol):
 
 @final
 class Flight:
-    """One block on its way.  ``wait`` returns its bytes or raises what went wrong."""
+    """One block on its way.  ``wait`` returns its bytes or raises what went wrong.
 
-    __slots__ = ("_done", "_error", "_sealed")
+    Whoever keeps a flight keeps its block's memory: those who have many on the way use ``when_done`` and let go.
+    """
+
+    __slots__ = ("_calls", "_done", "_error", "_sealed")
 
     def __init__(self) -> None:
         self._done = threading.Event()
         self._sealed: SealedBuffer | None = None
         self._error: JindoError | None = None
+        self._calls: list[Callable[[int, JindoError | None], None]] = []
 
     def wait(self, deadline: Deadline) -> SealedBuffer:
         """The sealed block; raises the fetch's error or DeadlineExceeded."""
@@ -89,15 +97,33 @@ class Flight:
         assert self._sealed is not None
         return self._sealed
 
+    def when_done(self, call: Callable[[int, JindoError | None], None]) -> None:
+        """Have ``call(bytes, error)`` made once, from whatever thread ends the flight; it must not block."""
+        self._calls.append(call)
+        if self._done.is_set():
+            self._tell()
+
     def land(self, sealed: SealedBuffer) -> None:
         """The block is there."""
         self._sealed = sealed
         self._done.set()
+        self._tell()
 
     def fail(self, error: JindoError) -> None:
         """The block will not come."""
         self._error = error
         self._done.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        # Two threads may drain the list at once; ``pop`` gives each call to one of them.
+        size_bytes = len(self._sealed) if self._sealed is not None else 0
+        while self._calls:
+            try:
+                call = self._calls.pop()
+            except IndexError:
+                return
+            call(size_bytes, self._error)
 
 
 @final
@@ -237,6 +263,23 @@ class Filler:
             task.priority = priority
             heapq.heappush(self._queue, (priority, next(self._sequence), task))
             self._work.notify()
+
+    def withdraw(self, cid: Cid) -> int:
+        """Fail the queued fetches of a version that only loads wait for; returns the number of blocks.
+
+        A reader who joined such a fetch has lifted it to its own priority, so it stays.
+        """
+        with self._lock:
+            tasks = [
+                task
+                for _, _, task in self._queue
+                if task.version.cid == cid and not task.claimed and task.priority is Priority.LOAD
+            ]
+            for task in tasks:
+                task.claimed = True  # its queue entry is skipped when met
+        for task in tasks:
+            self._fail(task, Withdrawn("the load was stopped"))
+        return sum(len(task.flights) for task in tasks)
 
     def _serve(self) -> None:
         while True:
