@@ -1,0 +1,419 @@
+"""Nodes, names and numbers of the inode table as plain memory; ``inodes`` adds lock, rules and the Python side.
+
+Each node is one allocation that ends in its name and token.  Two chained hash tables of one size find it: by number,
+and by (parent, name).  A directory has a second allocation with the list of its children.  Per inode with a name of 20
+bytes and an etag of 32: 208 bytes of node, 11 to 21 of buckets.
+
+Numbers.  A node's number is its inode if that number never named anything else, else the next one from 2**63 up.  What
+a number named must be known after the node is gone, so a *grave* keeps a fingerprint of it.  Graves are bounded: when
+``GRAVES_MAX`` are full they are cleared and every inode up to the highest seen is *retired*: from then on its nodes get
+numbers from 2**63 up.
+
+Bounds: the caller's (see ``tree_trim``).  Buckets grow by doubling, all at once: 50 ms at a million nodes.
+Threads: none of its own; the caller's lock guards a tree.  On failure: a function that needs memory and gets none
+changes nothing and says so.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+
+cdef extern from "<malloc.h>" nogil:
+    size_t malloc_usable_size(void* memory)
+
+cdef extern from *:
+    """
+    static inline uint64_t jindo_mix(uint64_t a, uint64_t b) {
+        unsigned __int128 product = (unsigned __int128)a * b;
+        return (uint64_t)product ^ (uint64_t)(product >> 64);
+    }
+    """
+    uint64_t jindo_mix(uint64_t a, uint64_t b) noexcept nogil
+
+cdef enum:
+    DIRECTORY = 1  # base.ident.Kind
+    BUCKETS_MIN = 64
+    GRAVES_MIN = 64
+    GRAVES_MAX = 1 << 18  # 8 MiB at their load of one half
+    MALLOC_HEADER_BYTES = 8  # glibc's, before each allocation
+
+cdef uint64_t FIRST_RENUMBERED = <uint64_t> 1 << 63
+cdef uint64_t ODD = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: no pattern in its bits
+
+
+# ---- hashing.  The seed is random, so that names cannot be chosen to fall into one bucket.
+
+cdef uint64_t _hash(const Tree* tree, uint64_t state, const char* data, size_t size) noexcept nogil:
+    cdef uint64_t multiplier = tree.seed | 1
+    cdef uint64_t word
+    state ^= tree.seed
+    while size >= 8:
+        memcpy(&word, data, 8)
+        state = jindo_mix(state ^ word, multiplier)
+        data += 8
+        size -= 8
+    word = size
+    memcpy(&word, data, size)
+    return jindo_mix(jindo_mix(state ^ word, multiplier) ^ size, ODD)
+
+
+cdef uint32_t _name_hash(const Tree* tree, const Node* parent, const char* name, size_t size) noexcept nogil:
+    return <uint32_t> _hash(tree, jindo_mix(parent.nodeid, ODD), name, size)
+
+
+cdef size_t _id_bucket(const Tree* tree, uint64_t nodeid) noexcept nogil:
+    return jindo_mix(nodeid ^ tree.seed, ODD) & (tree.bucket_count - 1)
+
+
+cdef size_t _name_bucket(const Tree* tree, uint32_t name_hash) noexcept nogil:
+    return name_hash & (tree.bucket_count - 1)
+
+
+# What tells two versions of one inode apart.  A directory has only one: its bytes are its children.
+cdef uint64_t _fingerprint(
+    const Tree* tree, uint32_t version, uint8_t kind, const char* token, size_t token_size
+) noexcept nogil:
+    if kind == DIRECTORY:
+        return DIRECTORY
+    return _hash(tree, <uint64_t> version << 8 | kind, token, token_size)
+
+
+# ---- memory
+
+cdef void* _allocate(Tree* tree, size_t size) noexcept nogil:
+    cdef void* memory = malloc(size)
+    if memory != NULL:
+        tree.memory_bytes += malloc_usable_size(memory) + MALLOC_HEADER_BYTES
+    return memory
+
+
+cdef void* _allocate_zeros(Tree* tree, size_t count, size_t size) noexcept nogil:
+    cdef void* memory = calloc(count, size)
+    if memory != NULL:
+        tree.memory_bytes += malloc_usable_size(memory) + MALLOC_HEADER_BYTES
+    return memory
+
+
+cdef void _free(Tree* tree, void* memory) noexcept nogil:
+    if memory != NULL:
+        tree.memory_bytes -= malloc_usable_size(memory) + MALLOC_HEADER_BYTES
+        free(memory)
+
+
+# Give both tables another size; without memory they keep theirs, and are slower.
+cdef int _resize(Tree* tree, size_t bucket_count) noexcept nogil:
+    cdef Node** by_id = <Node**> _allocate_zeros(tree, bucket_count, sizeof(Node*))
+    cdef Node** by_name = <Node**> _allocate_zeros(tree, bucket_count, sizeof(Node*))
+    cdef Node** old_by_id = tree.by_id
+    cdef Node** old_by_name = tree.by_name
+    cdef size_t old_count = tree.bucket_count
+    cdef size_t i, bucket
+    cdef Node* node
+    cdef Node* next_node
+    if by_id == NULL or by_name == NULL:
+        _free(tree, by_id)
+        _free(tree, by_name)
+        return -1
+    tree.by_id = by_id
+    tree.by_name = by_name
+    tree.bucket_count = bucket_count
+    for i in range(old_count):
+        node = old_by_id[i]
+        while node != NULL:
+            next_node = node.next_by_id
+            bucket = _id_bucket(tree, node.nodeid)
+            node.next_by_id = by_id[bucket]
+            by_id[bucket] = node
+            node = next_node
+        node = old_by_name[i]
+        while node != NULL:
+            next_node = node.next_by_name
+            bucket = _name_bucket(tree, node.name_hash)
+            node.next_by_name = by_name[bucket]
+            by_name[bucket] = node
+            node = next_node
+    _free(tree, old_by_id)
+    _free(tree, old_by_name)
+    return 0
+
+
+cdef int tree_open(Tree* tree, uint64_t seed) noexcept nogil:
+    tree.seed = seed
+    tree.next_number = FIRST_RENUMBERED
+    return _resize(tree, BUCKETS_MIN)
+
+
+cdef void tree_close(Tree* tree) noexcept nogil:
+    cdef size_t i
+    cdef Node* node
+    cdef Node* next_node
+    for i in range(tree.bucket_count):
+        node = tree.by_id[i]
+        while node != NULL:
+            next_node = node.next_by_id
+            _free(tree, node.dir)
+            _free(tree, node)
+            node = next_node
+    _free(tree, tree.by_id)
+    _free(tree, tree.by_name)
+    _free(tree, tree.graves)
+    memset(tree, 0, sizeof(Tree))
+
+
+# ---- graves
+
+cdef Grave* _grave(const Tree* tree, uint64_t inode) noexcept nogil:
+    """The slot of this inode, or the free one where it would go."""
+    cdef size_t i = jindo_mix(inode ^ tree.seed, ODD) & (tree.grave_slots - 1)
+    while tree.graves[i].inode != 0 and tree.graves[i].inode != inode:
+        i = (i + 1) & (tree.grave_slots - 1)
+    return &tree.graves[i]
+
+
+cdef void _retire_all(Tree* tree) noexcept nogil:
+    tree.retired_inode = tree.highest_inode
+    _free(tree, tree.graves)
+    tree.graves = NULL
+    tree.grave_slots = tree.grave_count = 0
+
+
+cdef int _grow_graves(Tree* tree) noexcept nogil:
+    cdef Grave* old = tree.graves
+    cdef size_t old_slots = tree.grave_slots
+    cdef size_t i
+    cdef size_t slots = max(<size_t> GRAVES_MIN, old_slots * 2)
+    cdef Grave* graves = <Grave*> _allocate_zeros(tree, slots, sizeof(Grave))
+    if graves == NULL:
+        return -1
+    tree.graves = graves
+    tree.grave_slots = slots
+    for i in range(old_slots):
+        if old[i].inode != 0:
+            _grave(tree, old[i].inode)[0] = old[i]
+    _free(tree, old)
+    return 0
+
+
+cdef void _bury(Tree* tree, const Node* node) noexcept nogil:
+    cdef Grave* grave
+    if node.nodeid != node.inode or node.inode <= tree.retired_inode:
+        return
+    if tree.grave_count * 2 >= tree.grave_slots:
+        if tree.grave_count >= GRAVES_MAX or _grow_graves(tree) < 0:
+            _retire_all(tree)
+            return
+    grave = _grave(tree, node.inode)
+    if grave.inode == 0:
+        tree.grave_count += 1
+    grave.inode = node.inode
+    grave.fingerprint = _fingerprint(tree, node.version, node.kind, node.text + node.name_size, node.token_size)
+
+
+cdef uint64_t _number_for(Tree* tree, uint64_t inode, uint64_t fingerprint) noexcept nogil:
+    cdef Grave* grave
+    if inode > tree.retired_inode and tree_find(tree, inode) == NULL:
+        grave = _grave(tree, inode) if tree.graves != NULL else NULL
+        if grave == NULL or grave.inode == 0 or grave.fingerprint == fingerprint:
+            tree.highest_inode = max(tree.highest_inode, inode)
+            return inode
+    tree.next_number += 1
+    return tree.next_number - 1
+
+
+# ---- nodes
+
+cdef Node* tree_find(const Tree* tree, uint64_t nodeid) noexcept nogil:
+    cdef Node* node = tree.by_id[_id_bucket(tree, nodeid)]
+    while node != NULL and node.nodeid != nodeid:
+        node = node.next_by_id
+    return node
+
+
+cdef Node* tree_child(const Tree* tree, const Node* parent, const char* name, size_t name_size) noexcept nogil:
+    cdef uint32_t name_hash = _name_hash(tree, parent, name, name_size)
+    cdef Node* node = tree.by_name[_name_bucket(tree, name_hash)]
+    while node != NULL:
+        if (
+            node.name_hash == name_hash
+            and node.parent == parent
+            and node.name_size == name_size
+            and memcmp(node.text, name, name_size) == 0
+        ):
+            return node
+        node = node.next_by_name
+    return NULL
+
+
+cdef bint node_is(
+    const Node* node, uint64_t inode, uint32_t version, uint8_t kind, const char* token, size_t token_size
+) noexcept nogil:
+    if node.inode != inode or node.kind != kind:
+        return False
+    if kind == DIRECTORY:
+        return True
+    return (
+        node.version == version
+        and node.token_size == token_size
+        and memcmp(node.text + node.name_size, token, token_size) == 0
+    )
+
+
+cdef Node* tree_make(
+    Tree* tree, uint64_t inode, uint32_t version, uint8_t kind,
+    const char* name, size_t name_size, const char* token, size_t token_size,
+) noexcept nogil:
+    cdef size_t bucket
+    cdef Node* node
+    if kind == DIRECTORY:
+        token_size = 0
+    # Load 0.75 to 1.5: a longer chain now and then costs less than the memory of more buckets.
+    if tree.count * 2 > tree.bucket_count * 3:
+        _resize(tree, tree.bucket_count * 2)
+    node = <Node*> _allocate(tree, sizeof(Node) + name_size + token_size)
+    if node == NULL:
+        return NULL
+    memset(node, 0, sizeof(Node))
+    if kind == DIRECTORY:
+        node.dir = <Dir*> _allocate_zeros(tree, 1, sizeof(Dir))
+        if node.dir == NULL:
+            _free(tree, node)
+            return NULL
+    node.inode = inode
+    node.version = version
+    node.kind = kind
+    node.name_size = <uint8_t> name_size
+    node.token_size = <uint16_t> token_size
+    memcpy(node.text, name, name_size)
+    memcpy(node.text + name_size, token, token_size)
+    node.nodeid = _number_for(tree, inode, _fingerprint(tree, version, kind, token, token_size))
+    bucket = _id_bucket(tree, node.nodeid)
+    node.next_by_id = tree.by_id[bucket]
+    tree.by_id[bucket] = node
+    tree.count += 1
+    if node.dir != NULL and node.nodeid != inode:
+        node.dir.next_renumbered = tree.renumbered_dirs
+        if tree.renumbered_dirs != NULL:
+            tree.renumbered_dirs.dir.previous_renumbered = node
+        tree.renumbered_dirs = node
+        tree.renumbered_dir_count += 1
+    return node
+
+
+cdef void _destroy(Tree* tree, Node* node) noexcept nogil:
+    cdef Node** link = &tree.by_id[_id_bucket(tree, node.nodeid)]
+    while link[0] != node:
+        link = &link[0].next_by_id
+    link[0] = node.next_by_id
+    tree.count -= 1
+    _bury(tree, node)
+    if node.dir != NULL and node.nodeid != node.inode:
+        if node.dir.next_renumbered != NULL:
+            node.dir.next_renumbered.dir.previous_renumbered = node.dir.previous_renumbered
+        if node.dir.previous_renumbered != NULL:
+            node.dir.previous_renumbered.dir.next_renumbered = node.dir.next_renumbered
+        else:
+            tree.renumbered_dirs = node.dir.next_renumbered
+        tree.renumbered_dir_count -= 1
+    _free(tree, node.dir)
+    _free(tree, node)
+
+
+# ---- the tree
+
+cdef void tree_link(Tree* tree, Node* parent, Node* node, Node* instead) noexcept nogil:
+    cdef Dir* dir = parent.dir
+    cdef size_t bucket
+    cdef Node* before = instead if instead != NULL else dir.last
+    node.parent = parent
+    node.name_hash = _name_hash(tree, parent, node.text, node.name_size)
+    bucket = _name_bucket(tree, node.name_hash)
+    node.next_by_name = tree.by_name[bucket]
+    tree.by_name[bucket] = node
+    node.previous = before
+    if before == NULL:
+        node.next = NULL
+        dir.first = node
+    else:
+        node.next = before.next
+        before.next = node
+    if node.next != NULL:
+        node.next.previous = node
+    else:
+        dir.last = node
+    dir.child_count += 1
+    if instead != NULL:
+        tree_unlink(tree, instead)
+
+
+cdef void _detach(Tree* tree, Node* node) noexcept nogil:
+    cdef Dir* dir = node.parent.dir
+    cdef Node** link = &tree.by_name[_name_bucket(tree, node.name_hash)]
+    while link[0] != node:
+        link = &link[0].next_by_name
+    link[0] = node.next_by_name
+    if node.previous != NULL:
+        node.previous.next = node.next
+    else:
+        dir.first = node.next
+    if node.next != NULL:
+        node.next.previous = node.previous
+    else:
+        dir.last = node.previous
+    dir.child_count -= 1
+    node.parent = node.previous = node.next = NULL
+
+
+cdef void tree_unlink(Tree* tree, Node* node) noexcept nogil:
+    _detach(tree, node)
+    tree_settle(tree, node)
+
+
+cdef void tree_settle(Tree* tree, Node* node) noexcept nogil:
+    cdef Node* todo = node  # a list by `next`, which unlinked nodes do not use: no recursion on deep trees
+    cdef Node* child
+    while todo != NULL:
+        node = todo
+        todo = node.next
+        node.next = NULL
+        if node.dir != NULL:
+            while node.dir.first != NULL:
+                child = node.dir.first
+                _detach(tree, child)
+                child.next = todo
+                todo = child
+            node.dir.generation = 0
+            node.dir.expires_ns = 0
+            node.dir.complete = False
+        if node.lookups == 0 and node.holds == 0:
+            _destroy(tree, node)
+
+
+cdef void tree_trim(Tree* tree, size_t target_bytes, int64_t now_ns) noexcept nogil:
+    cdef Node* node = tree.root
+    cdef Node* parent
+    cdef Node* sibling
+    # Children before their directory, so that a directory emptied on the way goes too.
+    while tree.memory_bytes > target_bytes:
+        while node.dir != NULL and node.dir.first != NULL:
+            node = node.dir.first
+        while node != tree.root and tree.memory_bytes > target_bytes:
+            parent = node.parent
+            sibling = node.next
+            if (
+                node.lookups == 0
+                and node.holds == 0
+                and parent.dir.expires_ns <= now_ns
+                and (node.dir == NULL or node.dir.first == NULL)
+            ):
+                parent.dir.complete = False
+                tree_unlink(tree, node)
+            if sibling != NULL:
+                node = sibling
+                break
+            node = parent
+        if node == tree.root:
+            break
+    while tree.bucket_count > BUCKETS_MIN and tree.count * 8 < tree.bucket_count:
+        if _resize(tree, tree.bucket_count // 2) < 0:
+            break
