@@ -21,7 +21,7 @@ setup:
 	@scripts/setup.sh
 
 demo: setup
-	@$(PYTHON) scripts/demo.py
+	@$(PYTHON) -m bench.demo
 
 test: setup
 	@$(PYTHON) -m pytest -q $(T)

@@ -29,7 +29,8 @@ def table(document: dict[str, Any], whats: dict[str, str]) -> str:
         bar = " ".join(part for part in (row["bar"], verdict) if part)
         unit = "" if row["unit"] in ("ratio", "fraction") else f" {row['unit']}"
         lines.append(
-            f"| `{name}` | {row['value']:,.5g}{unit} | {bar} | {whats.get(name, '')} | {row['beside']}, {row['state']} |"
+            f"| `{name}` | {row['value']:,.5g}{unit} | {bar} | {whats.get(name, '')} "
+            f"| {row['beside']}, {row['state']} |"
         )
     return "\n".join(lines) + "\n"
 
