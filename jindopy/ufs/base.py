@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from jindopy.base.clock import Deadline
 from jindopy.base.ident import Kind, UfsId
@@ -98,6 +98,15 @@ class Body(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Refreshable(Protocol):
+    """A driver that can look for other credentials after its last ones were refused."""
+
+    def refresh_credentials(self) -> None:
+        """Read them again from where they came from; the next request uses what was found."""
+        ...
 
 
 class Driver(Protocol):

@@ -176,38 +176,38 @@ def default_chain(
     options: Mapping[str, str],
     *,
     bucket: str = "",
+    credentials_file: str | Path | None = None,
+    secret_dir: str | Path | None = None,
     environ: Mapping[str, str] | None = None,
     home: Path | None = None,
     clock: Clock = REAL_CLOCK,
 ) -> Chain:
-    """The usual chain.  Options that concern it:
+    """The usual chain; a file or directory that is named must exist, one that is merely usual need not.
 
-    ``fs.oss.accessKeyId``, ``fs.oss.accessKeySecret``, ``fs.oss.securityToken`` (each also as ``fs.oss.bucket.NAME.*``
-    for one bucket only), ``credentials.file``, ``credentials.dir``, and Jindo's ``fs.oss.provider.endpoint`` where it
-    is ``secrets:///dir/``.  A file or directory that is named must exist; one that is merely usual need not.
+    Options: ``fs.oss.accessKeyId``, ``fs.oss.accessKeySecret``, ``fs.oss.securityToken``, each also for one bucket as
+    ``fs.oss.bucket.NAME.*``, and Jindo's ``fs.oss.provider.endpoint`` where it is ``secrets:///dir/``.
     """
     env = os.environ if environ is None else environ
     own = f"fs.oss.bucket.{bucket}."
     given = {name.removeprefix("fs.oss."): value for name, value in options.items()}
     given |= {name.removeprefix(own): value for name, value in options.items() if name.startswith(own)}
     provider = given.get("provider.endpoint", "")
-    secrets_dir = provider.removeprefix("secrets://") if provider.startswith("secrets://") else ""
+    secrets = provider.removeprefix("secrets://") if provider.startswith("secrets://") else ""
+    exported = {name: value for name, value in env.items() if name.startswith(_ENVIRONMENT_PREFIXES)}
 
     sources: list[CredentialSource] = [Static(_from_names(given, "options"))]
-    if file := options.get("credentials.file"):
-        sources.append(from_file(Path(file), clock))
-    if directory := options.get("credentials.dir") or secrets_dir:
-        sources.append(from_secret_dir(Path(directory), clock))
-    exported = {name: value for name, value in env.items() if name.startswith(_ENVIRONMENT_PREFIXES)}
+    sources += _named(credentials_file, secret_dir or secrets, clock)
     sources.append(Static(_from_names(exported, "environment")))
-    if env_file := env.get("JINDOPY_CREDENTIALS_FILE"):
-        sources.append(from_file(Path(env_file), clock))
-    if env_directory := env.get("JINDOPY_CREDENTIALS_DIR"):
-        sources.append(from_secret_dir(Path(env_directory), clock))
+    sources += _named(env.get("JINDOPY_CREDENTIALS_FILE"), env.get("JINDOPY_CREDENTIALS_DIR"), clock)
     chain = Chain(sources)
     if chain.current().anonymous and (ossutil := (home or _home()) / ".ossutilconfig").is_file():
         chain = Chain([from_file(ossutil, clock)])
     return chain
+
+
+def _named(file: str | Path | None, directory: str | Path | None, clock: Clock) -> list[CredentialSource]:
+    found: list[CredentialSource] = [from_file(Path(file), clock)] if file else []
+    return [*found, from_secret_dir(Path(directory), clock)] if directory else found
 
 
 def _home() -> Path:
@@ -271,7 +271,7 @@ def _read_file(path: Path) -> Credentials:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise ConfigError(f"{path} is not a file; a Secret directory goes into credentials.dir")
+            raise ConfigError(f"{path} is not a file; a Secret directory is named another way")
         if mode & 0o077:
             raise ConfigError(f"{path} can be read by others (mode {mode & 0o777:04o}); run: chmod 600 {path}")
         text = _read_small(path)

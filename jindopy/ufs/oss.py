@@ -100,10 +100,9 @@ class _Signer:
         self._keys = oss2.credentials.Credentials
         self._signing: tuple[Credentials, Any] | None = None
 
-    def refresh(self) -> bool:
-        """Read the credentials again; True when they are others than before."""
-        before = self._source.current()
-        return self._source.refresh() != before
+    def refresh(self) -> None:
+        """Read the credentials again."""
+        self._source.refresh()
 
     def headers(self, method: str, key: str, params: dict[str, str], headers: dict[str, str]) -> dict[str, str]:
         """``headers`` with what the signature adds."""
@@ -156,9 +155,9 @@ class OssDriver:
     def capabilities(self) -> Capability:
         return ~Capability.NONE
 
-    def refresh_credentials(self) -> bool:
-        """Look for other keys after a refusal; True when there are some (``base.Refreshable``)."""
-        return self._signer.refresh()
+    def refresh_credentials(self) -> None:
+        """Look for other keys after a refusal (``base.Refreshable``)."""
+        self._signer.refresh()
 
     def stat(self, key: bytes, *, deadline: Deadline) -> ObjectStat:
         with self._send("HEAD", key, deadline=deadline) as answer:

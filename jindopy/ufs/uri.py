@@ -10,7 +10,6 @@ A prefix names a directory: it becomes empty or ends in ``/``.  Percent signs me
 
 from __future__ import annotations
 
-import os
 import re
 from typing import NamedTuple
 
@@ -34,7 +33,7 @@ class UfsUri(NamedTuple):
         """Keys of this mount start with it; empty or ending in ``/``."""
         if self.scheme == "local" or not self.path:
             return b""
-        return os.fsencode(self.path if self.path.endswith("/") else self.path + "/")
+        return (self.path if self.path.endswith("/") else self.path + "/").encode("utf-8", "surrogateescape")
 
 
 def parse(text: str) -> UfsUri:
