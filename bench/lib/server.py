@@ -5,21 +5,20 @@ Objects are plain files below ``root/BUCKET``, so filling a bucket costs no requ
 
 from __future__ import annotations
 
-import re
+import json
 import signal
 import subprocess
+import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bench.lib import cgroup
 from bench.lib.mounts import COMMAND
 
 BUCKET = "bench"
-KEY_ID = "bench-key-id"
-KEY_SECRET = "bench-key-secret"
-START_SECONDS = 30
-_URL = re.compile(r"http://127\.0\.0\.1:(\d+)")
+KEY_ID = "jindopy-demo-id"  # what the emulator knows when it is given no keys
+KEY_SECRET = "jindopy-demo-secret"
 
 
 class Server:
@@ -29,25 +28,33 @@ class Server:
         self.root = root
         self.bucket = root / BUCKET
         self.bucket.mkdir(parents=True, exist_ok=True)
-        command = [COMMAND, "emulator", "oss", "--root", str(root), "--access-key", f"{KEY_ID}:{KEY_SECRET}", *options]
-        self._process = subprocess.Popen(
-            cgroup.outside(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # Ctrl-C ends the demo, which ends the server in its turn
-        )
-        self.endpoint = self._wait_for_url()
+        command = [COMMAND, "emulator", "oss", "--root", str(root), "--print-json", *options]
+        self._log = root.with_suffix(".log")
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                cgroup.outside(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C ends the demo, which ends the server in its turn
+            )
+        self.endpoint = self._wait_for_endpoint()
 
-    def _wait_for_url(self) -> str:
+    def _wait_for_endpoint(self) -> str:
         assert self._process.stdout is not None
-        printed = []
-        for line in self._process.stdout:
-            printed.append(line)
-            if found := _URL.search(line):
-                return found.group()
-        raise RuntimeError(f"the emulator did not start: {''.join(printed).strip()}")
+        line = self._process.stdout.readline()
+        if not line:
+            self.stop()
+            raise RuntimeError(f"the emulator did not start: {self._log.read_text().strip()}")
+        endpoint: str = json.loads(line)["endpoint"]
+        return endpoint
+
+    def stats(self) -> dict[str, Any]:
+        """Its counters of requests and bytes."""
+        with urllib.request.urlopen(f"{self.endpoint}/-/emulator/stats", timeout=10) as answer:
+            counters: dict[str, Any] = json.load(answer)
+        return counters
 
     @property
     def environment(self) -> dict[str, str]:
