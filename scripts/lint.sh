@@ -4,6 +4,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 bin=.venv/bin
+export PATH="$PWD/$bin:$PATH" # cython-lint starts pycodestyle by name
 python_paths=(jindopy tests bench scripts setup.py)
 failed=()
 
