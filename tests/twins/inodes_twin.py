@@ -10,6 +10,9 @@ MISS = 0
 NEGATIVE = -1
 FOREVER_NS = 2**63 - 1
 
+Attributes = tuple[int, int, int, int, int, int]
+"""perm, uid, gid, nlink, size, mtime_ns"""
+
 
 @dataclass(eq=False)
 class Node:
@@ -21,8 +24,7 @@ class Node:
     kind: int
     token: bytes
     name: bytes
-    attributes: tuple[int, ...] = ()
-    """perm, uid, gid, nlink, size, mtime_ns"""
+    attributes: Attributes = (0, 0, 0, 0, 0, 0)
     mount: int = 0
     expires_ns: int = 0
     stamp: int = 0
@@ -80,7 +82,7 @@ class Table:
         inode: int,
         version: int,
         kind: int,
-        attributes: tuple[int, ...],
+        attributes: Attributes,
         mount: int,
         token: bytes,
         expires_ns: int,
