@@ -57,7 +57,7 @@ class DirPage(NamedTuple):
     nodes: list[Node]
     last: bool
     generation: int
-    """Counts the complete listings of this directory; one stream shows one generation."""
+    """Higher with every listing of this directory; one stream shows one generation."""
     ttl_seconds: float
     """How long the nodes may be believed; on the last page also for the absence of other names."""
 
