@@ -1,0 +1,76 @@
+"""Figures of this process for ``status``: traffic since the daemon began, resident memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple, final
+
+from jindopy.base import metrics
+from jindopy.cache.store import Cache
+from jindopy.control.api import TrafficStatus
+
+
+class _Counts(NamedTuple):
+    """Counters of the process at one moment."""
+
+    cache_bytes: int
+    passed_bytes: int
+    """Answered to readers from blocks that had just come from the UFS."""
+    gets: int
+    lists: int
+    heads: int
+    ufs_bytes: int
+    retries: int
+    crc_failures: int
+    stale_reads: int
+
+
+@final
+class Traffic:
+    """What was read since this object was made."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._before = self._counts()
+
+    def _counts(self) -> _Counts:
+        store = self._cache.counters()
+        value = metrics.value
+        return _Counts(
+            cache_bytes=store["hit_bytes"],
+            passed_bytes=int(value(metrics.READ_BYTES, source="ufs")),
+            gets=int(value(metrics.UFS_REQUESTS, operation="get")),
+            lists=int(value(metrics.UFS_REQUESTS, operation="list")),
+            heads=int(value(metrics.UFS_REQUESTS, operation="head")),
+            ufs_bytes=int(value(metrics.UFS_BYTES)),
+            retries=int(value(metrics.UFS_RETRIES)),
+            crc_failures=store["crc_failures"] + int(value(metrics.CRC_FAILURES)),
+            stale_reads=int(value(metrics.READS_STALE)),
+        )
+
+    def status(self) -> TrafficStatus:
+        """Sums and what follows from them."""
+        now = _Counts(*(count - before for count, before in zip(self._counts(), self._before, strict=True)))
+        read_bytes = now.cache_bytes + now.passed_bytes
+        # Fetched but never read (a load, read-ahead) saves nothing yet; it cannot make the saving negative.
+        saved_bytes = max(0, read_bytes - now.ufs_bytes)
+        return TrafficStatus(
+            read_bytes=read_bytes,
+            cache_read_bytes=now.cache_bytes,
+            hit_ratio=saved_bytes / read_bytes if read_bytes else 1.0,
+            ufs_gets=now.gets,
+            ufs_lists=now.lists,
+            ufs_heads=now.heads,
+            ufs_bytes=now.ufs_bytes,
+            saved_bytes=saved_bytes,
+            retries=now.retries,
+            crc_failures=now.crc_failures,
+            stale_reads=now.stale_reads,
+        )
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

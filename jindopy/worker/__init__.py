@@ -1,0 +1,1 @@
+"""The service around a cache: loads what it is told to."""
