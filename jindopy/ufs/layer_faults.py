@@ -76,6 +76,7 @@ class Faulty(Layer):
             return self._random.random()
 
     def _around(self, operation: str, deadline: Deadline, call: Callable[[], T]) -> T:
+        deadline.check(f"{self.endpoint}: {operation}")
         if self.strikes(Fault.SLOW):
             self._clock.sleep(deadline.bounded(self._plan.slow_seconds))
             deadline.check(f"{self.endpoint}: {operation}")

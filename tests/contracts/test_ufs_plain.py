@@ -13,8 +13,11 @@ from contracts.ufs import UfsContract, keys, soon
 
 from jindopy.base.errors import AccessDenied, BucketNotFound, ObjectNotFound, VersionChanged
 from jindopy.base.ident import Kind
+from jindopy.base.retry import RetryPolicy
 from jindopy.ufs import memory
 from jindopy.ufs.base import Driver
+from jindopy.ufs.layer_faults import Fault, FaultPlan
+from jindopy.ufs.layers import LayerConfig, wrap
 from jindopy.ufs.local import LocalDriver
 from jindopy.ufs.memory import MemoryDriver
 
@@ -38,6 +41,27 @@ class TestMemory(UfsContract):
         with pytest.raises(ObjectNotFound):
             MemoryDriver("shared-name").stat(b"k", deadline=soon())
         memory.forget("shared-name")
+
+
+def faulty(driver: Driver) -> Driver:
+    """Through all layers: a third of all requests and a tenth of all reads fail, and nobody notices."""
+    rates = {Fault.ERROR: 0.2, Fault.THROTTLED: 0.1, Fault.RESET: 0.05, Fault.TRUNCATED: 0.05}
+    policy = RetryPolicy(attempts=20, base_seconds=0.0005, cap_seconds=0.002)
+    return wrap(driver, LayerConfig(retry=policy, faults=FaultPlan(rates, seed=7)))
+
+
+class TestMemoryThroughFaults(UfsContract):
+    @pytest.fixture
+    def driver(self) -> Driver:
+        return faulty(MemoryDriver("contract", memory.MemoryStore()))
+
+
+class TestLocalThroughFaults(UfsContract):
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> Iterator[Driver]:
+        driver = faulty(LocalDriver(tmp_path))
+        yield driver
+        driver.close()
 
 
 class TestLocal(UfsContract):
