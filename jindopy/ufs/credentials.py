@@ -315,7 +315,7 @@ def _parse(path: Path, text: str) -> dict[str, str]:
     section = next((name for name in parser.sections() if name.lower() in {"credentials", "default"}), None)
     if section is None:
         return {}
-    return {name: value.strip().strip("\"'") for name, value in parser.items(section)}
+    return {name.strip("\"'"): value.strip().strip("\"'") for name, value in parser.items(section)}
 
 
 def _from_names(values: Mapping[str, str], origin: str) -> Credentials:
