@@ -1,0 +1,283 @@
+"""Cache files below one directory: ``<cid[:2]>/<cid[2:4]>/<cid>``, directories made when first needed.
+
+Two levels of 256 keep a million files at some 15 a directory.  All functions work relative to an open descriptor of
+the directory, so that renaming or mounting over a path above changes nothing underneath.  Reads and writes go on after
+EINTR and short counts; a short read result means the end of the file.  Failures are negative errno; nothing is logged
+and nothing kept: who calls knows the file and decides.
+"""
+
+from libc.errno cimport EEXIST, EINTR, ENOENT, errno
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memset, strlen
+
+from jindopy._ext.linux cimport (
+    AT_SYMLINK_NOFOLLOW,
+    DIR,
+    FALLOC_FL_KEEP_SIZE,
+    FALLOC_FL_PUNCH_HOLE,
+    O_CLOEXEC,
+    O_CREAT,
+    O_DIRECTORY,
+    O_NOFOLLOW,
+    O_RDONLY,
+    O_RDWR,
+    RWF_NOWAIT,
+    close,
+    closedir,
+    dirent,
+    dirfd,
+    fallocate,
+    fdopendir,
+    fstat,
+    fstatat,
+    fstatfs,
+    iovec,
+    mkdirat,
+    openat,
+    pread,
+    preadv2,
+    pwrite,
+    readdir,
+    struct_stat,
+    struct_statfs,
+    unlinkat,
+)
+
+cdef enum:
+    STAT_BLOCK = 512
+
+cdef const char* HEX = b"0123456789abcdef"
+
+
+cdef void file_path(const uint8_t* cid, char* path) noexcept nogil:
+    cdef int i
+    cdef int at = 6
+    for i in range(16):
+        path[at + 2 * i] = HEX[cid[i] >> 4]
+        path[at + 2 * i + 1] = HEX[cid[i] & 15]
+    path[0] = path[6]
+    path[1] = path[7]
+    path[2] = c"/"
+    path[3] = path[8]
+    path[4] = path[9]
+    path[5] = c"/"
+    path[38] = 0
+
+
+cdef int _make_directory(int directory, const char* path, uint64_t* made_bytes) noexcept nogil:
+    cdef struct_stat found
+    if mkdirat(directory, path, 0o700) < 0:
+        return 0 if errno == EEXIST else -errno
+    if fstatat(directory, path, &found, AT_SYMLINK_NOFOLLOW) == 0:
+        made_bytes[0] += <uint64_t>found.st_blocks * STAT_BLOCK
+    return 0
+
+
+cdef int file_open(int directory, const uint8_t* cid, bint create, uint64_t* made_bytes) noexcept nogil:
+    # A descriptor; `made_bytes` gets what new directories take on disk.
+    cdef char path[CID_PATH_BYTES]
+    cdef int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (O_CREAT if create else 0)
+    cdef int fd, rc
+    file_path(cid, path)
+    made_bytes[0] = 0
+    fd = openat(directory, path, flags, 0o600)
+    if fd >= 0:
+        return fd
+    if errno != ENOENT or not create:
+        return -errno
+    path[2] = 0
+    rc = _make_directory(directory, path, made_bytes)
+    path[2] = c"/"
+    path[5] = 0
+    if rc == 0:
+        rc = _make_directory(directory, path, made_bytes)
+    path[5] = c"/"
+    if rc < 0:
+        return rc
+    fd = openat(directory, path, flags, 0o600)
+    return fd if fd >= 0 else -errno
+
+
+cdef int file_unlink(int directory, const uint8_t* cid) noexcept nogil:
+    # Gone already is as good.
+    cdef char path[CID_PATH_BYTES]
+    file_path(cid, path)
+    if unlinkat(directory, path, 0) < 0 and errno != ENOENT:
+        return -errno
+    return 0
+
+
+cdef int64_t file_disk_bytes(int fd) noexcept nogil:
+    cdef struct_stat found
+    return <int64_t>found.st_blocks * STAT_BLOCK if fstat(fd, &found) == 0 else -errno
+
+
+cdef int64_t file_read(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil:
+    cdef uint64_t done = 0
+    cdef ssize_t got
+    while done < size:
+        got = pread(fd, data + done, size - done, offset + done)
+        if got == 0:
+            break
+        if got > 0:
+            done += got
+        elif errno != EINTR:
+            return -errno
+    return <int64_t>done
+
+
+cdef int64_t file_read_nowait(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil:
+    # One attempt at what is in memory; -EAGAIN or fewer bytes when not all is.
+    cdef iovec part = iovec(data, size)
+    cdef ssize_t got = preadv2(fd, &part, 1, offset, RWF_NOWAIT)
+    return got if got >= 0 else -errno
+
+
+cdef int file_write(int fd, const char* data, uint64_t size, uint64_t offset) noexcept nogil:
+    cdef uint64_t done = 0
+    cdef ssize_t put
+    while done < size:
+        put = pwrite(fd, data + done, size - done, offset + done)
+        if put >= 0:
+            done += put
+        elif errno != EINTR:
+            return -errno
+    return 0
+
+
+cdef int file_punch(int fd, uint64_t offset, uint64_t size) noexcept nogil:
+    return 0 if fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size) == 0 else -errno
+
+
+cdef int files_room(int directory, Room* room) noexcept nogil:
+    cdef struct_statfs found
+    memset(room, 0, sizeof(Room))
+    if fstatfs(directory, &found) < 0:
+        return -errno
+    room.free_bytes = <int64_t>(found.f_bavail * <uint64_t>found.f_bsize)
+    room.free_files = <int64_t>found.f_ffree if found.f_files else -1
+    return 0
+
+
+cdef int _nibble(char digit) noexcept nogil:
+    if c"0" <= digit <= c"9":
+        return digit - c"0"
+    if c"a" <= digit <= c"f":
+        return digit - c"a" + 10
+    return -1
+
+
+cdef bint _parse_hex(const char* name, int digits, uint8_t* into) noexcept nogil:
+    cdef int i, high, low
+    if <int>strlen(name) != digits:
+        return False
+    for i in range(digits // 2):
+        high = _nibble(name[2 * i])
+        low = _nibble(name[2 * i + 1])
+        if high < 0 or low < 0:
+            return False
+        into[i] = <uint8_t>(high << 4 | low)
+    return True
+
+
+cdef DIR* _open_directory(int parent, const char* name) noexcept nogil:
+    cdef int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
+    cdef DIR* listing
+    if fd < 0:
+        return NULL
+    listing = fdopendir(fd)
+    if listing == NULL:
+        close(fd)
+    return listing
+
+
+cdef uint64_t _directory_bytes(int parent, const char* name) noexcept nogil:
+    cdef struct_stat found
+    return <uint64_t>found.st_blocks * STAT_BLOCK if fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW) == 0 else 0
+
+
+cdef bint _special(const char* name) noexcept nogil:
+    return name[0] == c"." and (name[1] == 0 or (name[1] == c"." and name[2] == 0))
+
+
+cdef int _walk_leaf(
+    int directory, const char* path, const uint8_t* prefix, bint stat_files, walk_fn met, void* context
+) noexcept nogil:
+    cdef DIR* listing = _open_directory(directory, path)
+    cdef dirent* item
+    cdef struct_stat found
+    cdef uint8_t cid[16]
+    cdef int rc = 0
+    cdef uint64_t disk_bytes
+    if listing == NULL:
+        return 0
+    while rc == 0:
+        item = readdir(listing)
+        if item == NULL:
+            break
+        if _special(item.d_name):
+            continue
+        if not _parse_hex(item.d_name, 32, cid) or cid[0] != prefix[0] or cid[1] != prefix[1]:
+            # Nobody but the store makes files here: what it does not know by name is in the way.
+            unlinkat(dirfd(listing), item.d_name, 0)
+            continue
+        disk_bytes = 0
+        if stat_files and fstatat(dirfd(listing), item.d_name, &found, AT_SYMLINK_NOFOLLOW) == 0:
+            disk_bytes = <uint64_t>found.st_blocks * STAT_BLOCK
+        rc = met(context, cid, disk_bytes)
+    closedir(listing)
+    return rc
+
+
+cdef int files_walk(
+    int directory, bint stat_files, uint64_t* directory_bytes, walk_fn met, void* context
+) noexcept nogil:
+    # Every file once (disk_bytes 0 unless stat_files), whatever is not a cache file removed; sums the directories.
+    cdef DIR* upper = _open_directory(directory, b".")
+    cdef DIR* lower
+    cdef dirent* item
+    cdef uint8_t prefix[2]
+    cdef char path[6]
+    cdef int rc = 0
+    directory_bytes[0] = 0
+    if upper == NULL:
+        return -errno
+    while rc == 0:
+        item = readdir(upper)
+        if item == NULL:
+            break
+        if _special(item.d_name):
+            continue
+        if not _parse_hex(item.d_name, 2, prefix):
+            unlinkat(directory, item.d_name, 0)
+            continue
+        path[0] = item.d_name[0]
+        path[1] = item.d_name[1]
+        path[2] = 0
+        directory_bytes[0] += _directory_bytes(directory, path)
+        lower = _open_directory(directory, path)
+        while rc == 0 and lower != NULL:
+            item = readdir(lower)
+            if item == NULL:
+                break
+            if _special(item.d_name) or not _parse_hex(item.d_name, 2, prefix + 1):
+                continue
+            path[2] = c"/"
+            path[3] = item.d_name[0]
+            path[4] = item.d_name[1]
+            path[5] = 0
+            directory_bytes[0] += _directory_bytes(directory, path)
+            rc = _walk_leaf(directory, path, prefix, stat_files, met, context)
+        if lower != NULL:
+            closedir(lower)
+    closedir(upper)
+    return rc
+
+
+def cid_path(cid):
+    cdef char path[CID_PATH_BYTES]
+    cdef const unsigned char* raw = cid
+    if len(cid) != 16:
+        raise ValueError("a cid has 16 bytes")
+    file_path(raw, path)
+    return (<bytes>path).decode()

@@ -1,0 +1,427 @@
+"""Reading, checking and writing blocks of an entry whose lease the caller holds.
+
+Read: the range is cut into runs.  A run of blocks checked before is one pread between two short visits to the lock.  A
+block not checked yet is claimed, read whole, compared with its CRC, and only then parts of it are handed out; who wants
+the same block meanwhile waits for that check instead of repeating it.  After every pread the entry's generation is
+compared: if blocks were dropped, punched or unlinked in between, the run starts again and then misses.
+
+Write: a put claims its block, reserves room, writes, and makes the block present together with its record; it returns
+when the record is written.  If the entry was evicted in between it starts again.  A tier that is full or failing hands
+a file that has nothing cached yet to the next tier.
+
+Damage (wrong CRC, short file, EIO, missing file) drops what it hit, is counted, and reads as a miss.
+"""
+
+from libc.errno cimport EAGAIN, EBADF, EDQUOT, EIO, ENOENT, ENOMEM, ENOSPC, EROFS
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from jindopy._ext.blockevict cimport evict_disk, over_high, room_reserve
+from jindopy._ext.blockfiles cimport file_disk_bytes, file_read, file_read_nowait, file_unlink, file_write
+from jindopy._ext.blockstate cimport (
+    Claim,
+    Store,
+    claim,
+    claimed,
+    descriptor_close,
+    entry_claimed,
+    forget,
+    handle_attach,
+    handle_detach,
+    handle_take,
+    handle_untake,
+    log_put,
+    scratch_give,
+    scratch_take,
+    store_enter,
+    store_leave,
+    tier_flush,
+    unclaim,
+)
+from jindopy._ext.blocktable cimport (
+    BLOCK_BYTES,
+    BLOCK_SHIFT,
+    ENTRY_BUSY,
+    ENTRY_HOMED,
+    SEGMENT_BLOCKS,
+    SEGMENT_SHIFT,
+    Entry,
+    Handle,
+    Segment,
+    block_bit,
+    entry_block_bytes,
+    entry_blocks,
+    entry_segment,
+    table_covers,
+    table_disk,
+    table_set,
+    table_touch,
+    table_unsynced,
+)
+from jindopy._ext.crc64 cimport crc64_update
+from jindopy._ext.linux cimport POSIX_FADV_WILLNEED, posix_fadvise, pthread_cond_wait
+from jindopy._ext.pthreads cimport pthread_cond_signal, pthread_mutex_lock, pthread_mutex_unlock
+
+cdef enum:
+    # Read and checked piece by piece, so that the CRC finds its bytes in the first-level caches.
+    CHECK_BYTES = 65536
+    DISK_UNIT = 4096
+    NEW_FILE_BYTES = 12288      # two directories and an extent block at worst
+
+
+cdef enum RunKind:
+    RUN_MISSING
+    RUN_PLAIN
+    RUN_UNCHECKED
+
+
+cdef RunKind _run(Entry* entry, uint64_t offset, uint64_t* size) noexcept nogil:
+    # What lies at `offset`, cutting `size` to where something else begins.  Lock held.
+    cdef uint64_t block = offset >> BLOCK_SHIFT
+    cdef uint64_t end = (block + 1) << BLOCK_SHIFT
+    cdef uint64_t segment_end = ((block >> SEGMENT_SHIFT) + 1) << (SEGMENT_SHIFT + BLOCK_SHIFT)
+    cdef Segment* segment = entry_segment(entry, block >> SEGMENT_SHIFT)
+    cdef uint64_t good
+    if segment == NULL or not segment.present & block_bit(block):
+        return RUN_MISSING
+    good = segment.present & segment.verified
+    if not good & block_bit(block):
+        size[0] = min(size[0], end - offset)
+        return RUN_UNCHECKED
+    while end < offset + size[0] and end < segment_end and good & block_bit(end >> BLOCK_SHIFT):
+        end += BLOCK_BYTES
+    size[0] = min(size[0], end - offset)
+    return RUN_PLAIN
+
+
+cdef int64_t _checked_pieces(int fd, char* whole, uint64_t size, uint64_t offset, uint64_t* crc) noexcept nogil:
+    cdef uint64_t done = 0
+    cdef int64_t got
+    crc[0] = 0
+    while done < size:
+        got = file_read(fd, whole + done, min(size - done, <uint64_t>CHECK_BYTES), offset + done)
+        if got <= 0:
+            return got if got < 0 else <int64_t>done
+        crc[0] = crc64_update(crc[0], whole + done, got)
+        done += got
+    return <int64_t>done
+
+
+cdef int _check_block(
+    Store* store, Entry* entry, Handle* handle, uint64_t block, uint64_t want,
+    uint64_t offset, uint64_t size, char* into
+) noexcept nogil:
+    # Read all of a block, compare with `want`, hand out [offset, offset + size) of the file.  Lock not held.
+    cdef uint64_t begin = block << BLOCK_SHIFT
+    cdef uint64_t length = entry_block_bytes(entry, block)
+    cdef bint direct = into != NULL and offset == begin and size == length
+    cdef uint64_t crc
+    cdef int64_t got
+    cdef char* whole = into
+    if not direct:
+        pthread_mutex_lock(&store.lock)
+        whole = scratch_take(store)
+        pthread_mutex_unlock(&store.lock)
+        if whole == NULL:
+            return -ENOMEM
+    got = _checked_pieces(handle.fd, whole, length, begin, &crc)
+    if not direct:
+        if into != NULL:
+            memcpy(into, whole + (offset - begin), size)
+        pthread_mutex_lock(&store.lock)
+        scratch_give(store, whole)
+        pthread_mutex_unlock(&store.lock)
+    if got < 0:
+        return <int>got
+    return CHECK_GOOD if <uint64_t>got == length and crc == want else CHECK_BAD
+
+
+cdef int _read_run(Store* store, Entry* entry, uint64_t offset, uint64_t* size, char* into, bint nowait) noexcept nogil:
+    # One run, `size` cut to what was read.  -EAGAIN: start again.  Called and returns with the lock held.
+    cdef RunKind kind = _run(entry, offset, size)
+    cdef uint64_t block = offset >> BLOCK_SHIFT
+    cdef uint64_t want = 0
+    cdef uint32_t generation = entry.generation
+    cdef Segment* segment
+    cdef Handle* handle
+    cdef Claim mine
+    cdef int64_t got = 0
+    cdef int rc = 0
+    cdef int fd
+    if kind == RUN_MISSING:
+        return READ_MISS
+    if kind == RUN_UNCHECKED:
+        if nowait:
+            return READ_WOULD_BLOCK
+        if claimed(store, entry, block):
+            pthread_cond_wait(&store.moved, &store.lock)
+            return -EAGAIN
+        claim(store, &mine, entry, block)
+    segment = entry_segment(entry, block >> SEGMENT_SHIFT)
+    want = segment.crcs[block & (SEGMENT_BLOCKS - 1)]
+    table_touch(&store.table, segment)
+    handle = handle_take(store, entry)
+    pthread_mutex_unlock(&store.lock)
+    if handle == NULL:
+        rc = handle_attach(store, entry, generation, False, &handle)
+    if rc == 0:
+        if kind == RUN_UNCHECKED:
+            rc = _check_block(store, entry, handle, block, want, offset, size[0], into)
+        else:
+            got = (file_read_nowait if nowait else file_read)(handle.fd, into, size[0], offset)
+    pthread_mutex_lock(&store.lock)
+    fd = handle_untake(store, handle) if handle != NULL else -1
+    if kind == RUN_UNCHECKED:
+        unclaim(store, &mine)
+    if fd >= 0:
+        pthread_mutex_unlock(&store.lock)
+        descriptor_close(fd)
+        pthread_mutex_lock(&store.lock)
+    if rc == -EAGAIN or rc == -ENOMEM:
+        return rc
+    if entry.generation != generation:
+        return -EAGAIN
+    if rc == -ENOENT:
+        # Somebody removed the file by hand: nothing of it is left.
+        forget(store, entry, 0, entry_blocks(entry))
+        return READ_MISS
+    if kind == RUN_UNCHECKED and rc == CHECK_GOOD:
+        segment = entry_segment(entry, block >> SEGMENT_SHIFT)
+        segment.verified |= block_bit(block)
+        return READ_DONE
+    if kind == RUN_PLAIN and rc == 0:
+        if <uint64_t>got == size[0] and got >= 0:
+            return READ_DONE
+        if nowait and (got >= 0 or got == -EAGAIN):
+            return READ_WOULD_BLOCK
+        rc = <int>got if got < 0 else CHECK_BAD
+    if rc == CHECK_BAD:
+        store.counters.crc_failures += 1
+    else:
+        store.counters.io_errors += 1
+    forget(store, entry, block, ((offset + size[0] - 1) >> BLOCK_SHIFT) - block + 1)
+    return READ_MISS
+
+
+cdef int store_read(
+    Store* store, Entry* entry, uint64_t offset, uint64_t size, char* into, bint nowait
+) noexcept nogil:
+    cdef uint64_t done = 0
+    cdef uint64_t piece
+    cdef int rc = READ_DONE
+    pthread_mutex_lock(&store.lock)
+    if not store_enter(store):
+        pthread_mutex_unlock(&store.lock)
+        return -EBADF
+    if not table_covers(entry, offset >> BLOCK_SHIFT, (offset + size - 1) >> BLOCK_SHIFT):
+        rc = READ_MISS
+    while rc == READ_DONE and done < size:
+        piece = size - done
+        rc = _read_run(store, entry, offset + done, &piece, into + done, nowait)
+        if rc == -EAGAIN:
+            rc = READ_DONE
+        elif rc == READ_DONE:
+            done += piece
+    if rc == READ_DONE:
+        store.counters.hit_reads += 1
+        store.counters.hit_bytes += size
+    elif rc == READ_MISS:
+        store.counters.miss_reads += 1
+    store_leave(store)
+    pthread_mutex_unlock(&store.lock)
+    return rc
+
+
+cdef int store_check(Store* store, Entry* entry, uint64_t block) noexcept nogil:
+    # Read and compare a block even if it was checked before.
+    cdef uint64_t size
+    cdef Segment* segment
+    cdef int rc = -EAGAIN
+    pthread_mutex_lock(&store.lock)
+    if not store_enter(store):
+        pthread_mutex_unlock(&store.lock)
+        return -EBADF
+    segment = entry_segment(entry, block >> SEGMENT_SHIFT)
+    if segment != NULL:
+        segment.verified &= ~block_bit(block)
+    while rc == -EAGAIN:
+        segment = entry_segment(entry, block >> SEGMENT_SHIFT)
+        size = entry_block_bytes(entry, block)
+        if segment == NULL or not segment.present & block_bit(block):
+            rc = CHECK_ABSENT
+        elif segment.verified & block_bit(block):
+            rc = CHECK_GOOD     # a reader that was waited for has just checked it
+        else:
+            rc = _read_run(store, entry, block << BLOCK_SHIFT, &size, NULL, False)
+            rc = CHECK_BAD if rc == READ_MISS else rc
+    store_leave(store)
+    pthread_mutex_unlock(&store.lock)
+    return rc
+
+
+cdef bint _disk_refuses(int rc) noexcept nogil:
+    return rc == -ENOSPC or rc == -EDQUOT or rc == -EIO or rc == -EROFS
+
+
+cdef int _write_block(
+    Store* store, Entry* entry, Handle* handle, uint64_t block, const char* data, uint64_t size, int64_t* disk_bytes
+) noexcept nogil:
+    cdef int rc = file_write(handle.fd, data, size, block << BLOCK_SHIFT)
+    if rc == -ENOSPC or rc == -EDQUOT:
+        # Others share this disk, and what they took is in no account of ours.
+        if evict_disk(store, entry.level, 4 * size):
+            rc = file_write(handle.fd, data, size, block << BLOCK_SHIFT)
+    disk_bytes[0] = file_disk_bytes(handle.fd)
+    return rc
+
+
+cdef int _rehome(Store* store, Entry* entry) noexcept nogil:
+    # The entry's tier refuses it and holds nothing of it: unlink what the try left and choose the next tier.
+    # Called and returns with the lock held; -ENOSPC when there is no further tier.
+    cdef int level = entry.level
+    cdef int fd
+    if entry.cached_bytes or entry_claimed(store, entry) or level + 1 >= store.tier_count:
+        return -ENOSPC
+    entry.flags |= ENTRY_BUSY
+    entry.generation += 1
+    fd = handle_detach(store, entry)
+    pthread_mutex_unlock(&store.lock)
+    descriptor_close(fd)
+    file_unlink(store.tiers[level].files, entry.cid)
+    pthread_mutex_lock(&store.lock)
+    table_disk(&store.table, entry, 0)
+    entry.level = <unsigned char>(level + 1)
+    entry.flags &= ~ENTRY_BUSY
+    return 0
+
+
+cdef int _try_put(
+    Store* store, Entry* entry, uint64_t block, const char* data, uint64_t size, uint64_t crc
+) noexcept nogil:
+    # One attempt in the entry's tier.  -EAGAIN: start again.  Called and returns with the lock held.
+    cdef uint32_t generation = entry.generation
+    cdef int level = entry.level
+    cdef uint64_t need = (size + DISK_UNIT - 1) & ~<uint64_t>(DISK_UNIT - 1)
+    cdef uint64_t until
+    cdef int64_t disk_bytes = -1
+    cdef Claim mine
+    cdef Handle* handle
+    cdef bint reserved
+    cdef int fd, rc
+    if entry.disk_bytes == 0:
+        need += NEW_FILE_BYTES
+    claim(store, &mine, entry, block)
+    handle = handle_take(store, entry)
+    pthread_mutex_unlock(&store.lock)
+    rc = room_reserve(store, level, need)
+    reserved = rc == 0
+    if rc == 0 and handle == NULL:
+        rc = handle_attach(store, entry, generation, True, &handle)
+    if rc == 0:
+        rc = _write_block(store, entry, handle, block, data, size, &disk_bytes)
+    pthread_mutex_lock(&store.lock)
+    if reserved:
+        store.tiers[level].reserved_bytes -= need
+    fd = handle_untake(store, handle) if handle != NULL else -1
+    if rc == 0 and entry.generation != generation:
+        rc = -EAGAIN
+    if disk_bytes >= 0 and entry.generation == generation:
+        table_disk(&store.table, entry, disk_bytes)
+    if rc == 0:
+        rc = table_set(&store.table, entry, block, crc)
+    if rc == 0:
+        table_touch(&store.table, entry_segment(entry, block >> SEGMENT_SHIFT))
+        table_unsynced(&store.table, entry, True)
+        until = log_put(store, entry, block, crc)
+        pthread_mutex_unlock(&store.lock)
+        rc = tier_flush(store, level, until)
+        pthread_mutex_lock(&store.lock)
+        if rc < 0:
+            # Not acknowledged, so not to be there: the next start would not know it.
+            forget(store, entry, block, 1)
+    unclaim(store, &mine)
+    if fd >= 0:
+        pthread_mutex_unlock(&store.lock)
+        descriptor_close(fd)
+        pthread_mutex_lock(&store.lock)
+    return rc
+
+
+cdef int store_put(
+    Store* store, Entry* entry, uint64_t block, const char* data, uint64_t size, uint64_t crc
+) noexcept nogil:
+    cdef Segment* segment
+    cdef int rc = -EAGAIN
+    pthread_mutex_lock(&store.lock)
+    if not store_enter(store):
+        pthread_mutex_unlock(&store.lock)
+        return -EBADF
+    while rc == -EAGAIN:
+        segment = entry_segment(entry, block >> SEGMENT_SHIFT)
+        if segment != NULL and segment.present & block_bit(block):
+            rc = 0
+            break
+        if entry.flags & ENTRY_BUSY or claimed(store, entry, block):
+            pthread_cond_wait(&store.moved, &store.lock)
+            continue
+        if not entry.flags & ENTRY_HOMED:
+            entry.level = 0
+            entry.flags |= ENTRY_HOMED
+        rc = _try_put(store, entry, block, data, size, crc)
+        if rc == 0:
+            store.counters.put_blocks += 1
+            store.counters.put_bytes += size
+            if over_high(store, entry.level) and not store.poked:
+                store.poked = True
+                pthread_cond_signal(&store.work)
+        elif _disk_refuses(rc):
+            if _rehome(store, entry) == 0:
+                rc = -EAGAIN
+    if rc < 0:
+        store.counters.put_refused += rc == -ENOSPC or rc == -EDQUOT
+        store.counters.io_errors += rc != -ENOSPC and rc != -EDQUOT
+    store_leave(store)
+    pthread_mutex_unlock(&store.lock)
+    return rc
+
+
+cdef int store_drop(Store* store, Entry* entry, uint64_t block) noexcept nogil:
+    cdef uint64_t until
+    cdef int level
+    pthread_mutex_lock(&store.lock)
+    if not store_enter(store):
+        pthread_mutex_unlock(&store.lock)
+        return -EBADF
+    level = entry.level
+    forget(store, entry, block, 1)
+    until = store.tiers[level].journal.appended
+    pthread_mutex_unlock(&store.lock)
+    # A record that cannot be written costs a CRC failure after the next start, nothing else.
+    tier_flush(store, level, until)
+    pthread_mutex_lock(&store.lock)
+    store_leave(store)
+    pthread_mutex_unlock(&store.lock)
+    return 0
+
+
+cdef void store_advise(Store* store, Entry* entry, uint64_t offset, uint64_t size) noexcept nogil:
+    # A hint: whatever goes wrong, the read that follows will say so.
+    cdef Handle* handle = NULL
+    cdef uint32_t generation
+    cdef int fd
+    pthread_mutex_lock(&store.lock)
+    if not entry.cached_bytes or not store_enter(store):
+        pthread_mutex_unlock(&store.lock)
+        return
+    generation = entry.generation
+    handle = handle_take(store, entry)
+    pthread_mutex_unlock(&store.lock)
+    if handle == NULL:
+        handle_attach(store, entry, generation, False, &handle)
+    if handle != NULL:
+        posix_fadvise(handle.fd, <int64_t>offset, <int64_t>size, POSIX_FADV_WILLNEED)
+    pthread_mutex_lock(&store.lock)
+    fd = handle_untake(store, handle) if handle != NULL else -1
+    store_leave(store)
+    pthread_mutex_unlock(&store.lock)
+    descriptor_close(fd)

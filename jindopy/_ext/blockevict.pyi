@@ -1,0 +1,1 @@
+"""Making room: everything here is for other native modules."""

@@ -1,0 +1,27 @@
+# C view of ext/blockfiles.pyx: cache files below one directory.  Without the GIL; failures are negative errno.
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cdef enum:
+    CID_PATH_BYTES = 40     # "ab/cd/" + 32 hex digits + NUL, rounded up
+
+
+cdef struct Room:
+    int64_t free_bytes      # for unprivileged users
+    int64_t free_files      # -1: the file system does not count them
+
+
+# Called for each file met by files_walk; nonzero ends the walk.
+ctypedef int (*walk_fn)(void* context, const uint8_t* cid, uint64_t disk_bytes) noexcept nogil
+
+cdef void file_path(const uint8_t* cid, char* path) noexcept nogil
+cdef int file_open(int directory, const uint8_t* cid, bint create, uint64_t* made_bytes) noexcept nogil
+cdef int file_unlink(int directory, const uint8_t* cid) noexcept nogil
+cdef int64_t file_disk_bytes(int fd) noexcept nogil
+cdef int64_t file_read(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil
+cdef int64_t file_read_nowait(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil
+cdef int file_write(int fd, const char* data, uint64_t size, uint64_t offset) noexcept nogil
+cdef int file_punch(int fd, uint64_t offset, uint64_t size) noexcept nogil
+cdef int files_room(int directory, Room* room) noexcept nogil
+cdef int files_walk(
+    int directory, bint stat_files, uint64_t* directory_bytes, walk_fn met, void* context
+) noexcept nogil

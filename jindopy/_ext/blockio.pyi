@@ -1,0 +1,1 @@
+"""Reading, checking and writing blocks: everything here is for other native modules."""

@@ -1,0 +1,1 @@
+"""A tier's index on disk: everything here is for other native modules."""

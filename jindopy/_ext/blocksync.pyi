@@ -1,0 +1,1 @@
+"""Making a store survive: everything here is for other native modules."""
