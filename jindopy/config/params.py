@@ -175,7 +175,7 @@ class Settings:
         Kind.TEXT,
         None,
         "Where the bucket is served: a host name or URL.",
-        derived="from the URI's host or the region",
+        derived="from the address, as in `oss://bucket.endpoint/prefix`",
         jindo=("fs.oss.endpoint", "oss_endpoint"),
         driver_option="fs.{scheme}.endpoint",
         other_env=("OSS_ENDPOINT",),
@@ -196,9 +196,9 @@ class Settings:
         None,
         "How OSS requests are signed.",
         derived="`v4`",
-        jindo=("fs.oss.signature.version",),
+        jindo=("fs.oss.signer.version",),
         choices=("v4", "v1"),
-        driver_option="fs.{scheme}.signature.version",
+        driver_option="fs.{scheme}.signer.version",
     )
     credentials_file: str | None = _param(
         "Storage",

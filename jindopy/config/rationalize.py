@@ -119,7 +119,7 @@ def scheme_of(uri: str) -> str:
     return "local" if uri.startswith("/") else uri.partition(":")[0].lower()
 
 
-def _with_options(mounts: tuple[UfsMount, ...], loaded: Loaded) -> tuple[UfsMount, ...]:
+def ufs_mounts(mounts: tuple[UfsMount, ...], loaded: Loaded) -> tuple[UfsMount, ...]:
     """Give each UFS its driver options: the settings', then ``fs.<scheme>.*``, then those given for it alone."""
     unknown = set(loaded.per_mount) - {mount.path for mount in mounts}
     if unknown:
@@ -135,19 +135,8 @@ def _with_options(mounts: tuple[UfsMount, ...], loaded: Loaded) -> tuple[UfsMoun
                     options[param.driver_option.format(scheme=scheme)] = str(value)
         options |= {name: value for name, value in loaded.driver.items() if name.startswith(f"fs.{scheme}.")}
         options |= loaded.per_mount.get(mount.path, {})
-        if scheme == "oss":
-            _check_oss_endpoint(mount, options)
         result.append(UfsMount(mount.uri, mount.path, options))
     return tuple(result)
-
-
-def _check_oss_endpoint(mount: UfsMount, options: Mapping[str, str]) -> None:
-    host = mount.uri.partition("://")[2].partition("/")[0]
-    if "fs.oss.endpoint" not in options and "fs.oss.region" not in options and "." not in host:
-        raise ConfigError(
-            f"{mount.uri}: where is it served? Give --endpoint oss-REGION.aliyuncs.com (or OSS_ENDPOINT, or endpoint in"
-            " the configuration file)"
-        )
 
 
 def tier_paths(settings: Settings, dirs: Directories) -> list[str]:
@@ -287,7 +276,7 @@ def mount_settings(
     """Everything a daemon needs to know, and notes for the user; ``mount_point`` is a real path."""
     settings = loaded.settings
     dirs = directories(settings, facts)
-    mounts = _with_options(parse_ufs(ufs), loaded)
+    mounts = ufs_mounts(parse_ufs(ufs), loaded)
     tiers, notes = cache_tiers(settings, dirs, facts)
     memory_bytes = memory_budget(settings, facts)
     read_ahead = settings.read_ahead

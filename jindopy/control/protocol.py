@@ -140,7 +140,7 @@ def decode_answer(operation: str, line: bytes) -> Any:
 
 
 class RemoteError(JindoError):
-    """An error of the daemon whose class this release does not know."""
+    """An error another process met, known by message and exit code alone."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

@@ -110,11 +110,6 @@ def test_driver_options_reach_the_right_storage() -> None:
     )
 
 
-@pytest.mark.parametrize("uri", ["oss://b.oss-cn-hangzhou.aliyuncs.com/p", "local:///d", "memory://x"])
-def test_no_endpoint_is_asked_for_where_none_is_needed(uri: str) -> None:
-    assert _settle(ufs=(uri,))[0].mounts[0].uri == uri
-
-
 def test_ufs_arguments() -> None:
     assert parse_ufs(["oss://b/date=2020/"]) == (UfsMount("oss://b/date=2020/", ""),)
     assert parse_ufs(["oss://b/k=v=/x/y"]) == (UfsMount("oss://b/k=v", "x/y"),)
@@ -145,7 +140,6 @@ def test_ufs_arguments() -> None:
         ({"umask": 0o1000}, "umask: 1000 is more than 777"),
         ({"timeout": 0.0}, "timeout: must be more than 0"),
         ({"facts": USER, "allow_other": True}, "user_allow_other"),
-        ({"ufs": ("oss://b",)}, "oss://b: where is it served? Give --endpoint"),
         ({"ufs": ("oss://a", "oss://b")}, "two storages would show at /; give each its path: oss://a=/a oss://b=/b"),
         ({"ufs": ("local:///d=/../x",)}, "is no path"),
         ({"per_mount": {"z": {"fs.oss.x": "1"}}}, "-o /z:...: nothing is mounted at that path"),

@@ -1,0 +1,5 @@
+"""``python -m jindopy``."""
+
+from jindopy.cli.main import main
+
+main(prog_name="jindopy")

@@ -1,0 +1,191 @@
+"""``status``, ``version`` and ``completion``."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from jindopy import __version__
+from jindopy.base import mountinfo
+from jindopy.base.errors import JindoError
+from jindopy.base.ident import mount_point_id
+from jindopy.base.units import format_duration, format_percent, format_size
+from jindopy.cli.options import connect, run_dir_option, run_dirs
+from jindopy.cli.output import cached_share, examples, json_option, paint, print_json, print_table, shown
+from jindopy.control.api import DaemonStatus
+from jindopy.control.client import ControlClient, run_dirs_of, sockets
+
+# One mount that hangs must not keep the others from being shown.
+STATUS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All mounts of this user: those that answer and those that do not."""
+
+    mounts: list[DaemonStatus] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    """One line each: a dead mount, a daemon that does not answer."""
+
+
+def answering(paths: Sequence[Path]) -> tuple[list[DaemonStatus], dict[Path, str]]:
+    """What the daemons behind these sockets say, and why the others say nothing."""
+    found, silent = [], {}
+    for path in paths:
+        try:
+            found.append(ControlClient(path, answer_seconds=STATUS_SECONDS).status())
+        except JindoError as error:
+            silent[path] = error.message
+    return found, silent
+
+
+def overview(directories: Sequence[Path]) -> Overview:
+    """Ask every daemon there is, and look for mounts that have none."""
+    entries = [entry for entry in mountinfo.read() if entry.ours]
+    found, silent = answering(sockets([*directories, *(place for entry in entries for place in run_dirs_of(entry))]))
+    lines = []
+    for entry in entries:
+        identity = mount_point_id(entry.mount_point)
+        silent = {path: why for path, why in silent.items() if path.stem != identity}
+        if all(mount.mount_id != identity for mount in found):
+            state = mountinfo.probe(entry.mount_point, STATUS_SECONDS).value
+            lines.append(
+                f"{entry.mount_point}: {state}, and no daemon answers for it; clean up: jindopy umount"
+                f" {entry.mount_point}"
+            )
+    lines += [f"{path}: no mount belongs to it ({why})" for path, why in silent.items()]
+    return Overview(found, lines)
+
+
+@click.command(epilog=examples("jindopy status", "jindopy status /mnt/data", "jindopy status --json"))
+@click.argument("path", required=False)
+@json_option
+@run_dir_option
+def status(path: str | None, as_json: bool, run_dir: str | None) -> int:
+    """Show running mounts; with PATH (or a mount id) all about one."""
+    if path is not None:
+        client, _ = connect(path, run_dir)
+        found = client.status()
+        if as_json:
+            print_json(found)
+        else:
+            _print_mount(found)
+        return 0
+    all_mounts = overview(run_dirs(run_dir))
+    if as_json:
+        print_json(all_mounts)
+    else:
+        _print_overview(all_mounts)
+    return 0 if not all_mounts.silent else 1
+
+
+def _print_overview(found: Overview) -> None:
+    if found.mounts:
+        rows = []
+        for mount in found.mounts:
+            size = sum(ufs.size_bytes for ufs in mount.mounts)
+            cached = sum(ufs.cached_bytes for ufs in mount.mounts)
+            rows.append(
+                [
+                    mount.mount_id,
+                    str(mount.pid),
+                    format_size(cached),
+                    format_percent(cached, size),
+                    f"{mount.traffic.hit_ratio:.1%}",
+                    format_size(mount.traffic.saved_bytes),
+                    f"{shown(mount.mount_point)}  ({', '.join(ufs.uri for ufs in mount.mounts)})",
+                ]
+            )
+        print_table(["ID", "PID", "CACHED", "", "HITS", "SAVED", "MOUNT POINT"], rows, right=(1, 2, 3, 4, 5))
+    elif not found.silent:
+        click.echo("nothing is mounted")
+    for line in found.silent:
+        click.echo(paint(line, "red"))
+
+
+def _print_mount(found: DaemonStatus) -> None:
+    click.echo(
+        f"{shown(found.mount_point)}  (id {found.mount_id}, pid {found.pid}, jindopy {found.version},"
+        f" {found.transport}, up {format_duration(found.uptime_seconds)},"
+        f" {format_size(found.memory_bytes)} of memory, {found.open_files} open files)"
+    )
+    for ufs in found.mounts:
+        ttl = "for ever" if ufs.ttl_seconds == float("inf") else format_duration(ufs.ttl_seconds)
+        click.echo(f"  /{ufs.path}  {ufs.uri}  at {ufs.endpoint or 'this machine'}")
+        click.echo(
+            f"    cached    {cached_share(ufs.cached_bytes, ufs.size_bytes)}, {ufs.cached_files} of {ufs.files} files"
+        )
+        click.echo(f"    metadata  believed {ttl}, consistency {ufs.consistency}")
+    for tier in found.tiers:
+        state = tier.state if tier.state == "normal" else paint(tier.state, "red")
+        click.echo(
+            f"  tier {tier.name}  {tier.path}  {format_size(tier.used_bytes)} of {format_size(tier.quota_bytes)} used"
+            f" ({format_percent(tier.used_bytes, tier.quota_bytes)}), {format_size(tier.pinned_bytes)} pinned,"
+            f" {format_size(tier.evicted_bytes)} evicted, {tier.files} files, {state}"
+        )
+    traffic = found.traffic
+    click.echo(
+        f"  read {format_size(traffic.read_bytes)}, {traffic.hit_ratio:.1%} from the cache"
+        f" ({format_size(traffic.saved_bytes)} saved)"
+    )
+    click.echo(
+        f"  asked the storage for {format_size(traffic.ufs_bytes)}: {traffic.ufs_gets} GETs, {traffic.ufs_lists}"
+        f" listings, {traffic.ufs_heads} HEADs, {traffic.retries} retries"
+    )
+    if traffic.crc_failures or traffic.stale_reads:
+        click.echo(paint(f"  {traffic.crc_failures} bad blocks healed, {traffic.stale_reads} stale reads", "yellow"))
+    if found.skipped_keys:
+        click.echo(
+            paint(f"  {found.skipped_keys} keys that no path can hold: jindopy doctor {found.mount_point}", "yellow")
+        )
+    for note in found.notes:
+        click.echo(paint(f"  note: {note}", "yellow"))
+
+
+@dataclass(frozen=True)
+class Version:
+    """What ``version`` prints."""
+
+    jindopy: str
+    python: str
+    kernel: str
+    machine: str
+    crc64: str
+
+
+@click.command(epilog=examples("jindopy version --json"))
+@json_option
+def version(as_json: bool) -> None:
+    """Print version, Python, kernel and the checksum code in use."""
+    try:
+        from jindopy._ext import crc64
+
+        kernel = crc64.kernel()
+    except ImportError as error:
+        kernel = f"not built ({error})"
+    found = Version(__version__, platform.python_version(), platform.release(), platform.machine(), kernel)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(
+            f"jindopy {found.jindopy} (Python {found.python}, Linux {found.kernel} {found.machine},"
+            f" CRC-64 {found.crc64})"
+        )
+
+
+@click.command(epilog=examples("source <(jindopy completion bash)"))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of SHELL, to be sourced by it."""
+    from click.shell_completion import get_completion_class
+
+    from jindopy.cli.main import main
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    sys.stdout.write(kind(main, {}, "jindopy", "_JINDOPY_COMPLETE").source() + "\n")
