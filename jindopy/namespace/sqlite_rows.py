@@ -18,6 +18,13 @@ RowTuple = tuple[int, int, bytes, int, int, Any, Any, Any, Any, int, Any, int, b
 """Columns of ``NODE_COLUMNS``; those that may be NULL are Any."""
 
 _VISIBLE: Final = "sync_gen <= ? AND (gone_gen IS NULL OR gone_gen > ?)"
+_ROW_COLUMNS: Final = f"{NODE_COLUMNS}, sync_gen, gone_gen, checked_ns"
+_STATE_COLUMNS: Final = "complete_gen, listed_ns, running_gen, started_ns, cursor, bound"
+_LOOKUP: Final = (
+    f"SELECT {', '.join(f'{table}.{column}' for table in ('d', 'c') for column in _ROW_COLUMNS.split(', '))},"
+    f" {_STATE_COLUMNS} FROM inode AS d LEFT JOIN inode AS c ON c.parent = d.id AND c.name = ?"
+    " LEFT JOIN dir_state ON dir_state.inode = d.id WHERE d.id = ?"
+)
 _CRC_SIGN: Final = 1 << 63
 
 
@@ -95,21 +102,26 @@ def unsigned(crc64: int) -> int:
 
 def row_by_id(db: sqlite3.Connection, inode: int) -> Row | None:
     """The row of an inode."""
-    return row_of(
-        db.execute(
-            f"SELECT {NODE_COLUMNS}, sync_gen, gone_gen, checked_ns FROM inode WHERE id = ?", (inode,)
-        ).fetchone()
-    )
+    return row_of(db.execute(f"SELECT {_ROW_COLUMNS} FROM inode WHERE id = ?", (inode,)).fetchone())
 
 
 def child_row(db: sqlite3.Connection, parent: int, name: bytes) -> Row | None:
     """The row under a name, whatever its generation."""
     return row_of(
         db.execute(
-            f"SELECT {NODE_COLUMNS}, sync_gen, gone_gen, checked_ns FROM inode WHERE parent = ? AND name = ?",
+            f"SELECT {_ROW_COLUMNS} FROM inode WHERE parent = ? AND name = ?",
             (parent, name),
         ).fetchone()
     )
+
+
+def lookup_rows(db: sqlite3.Connection, parent: int, name: bytes) -> tuple[Row | None, Row | None, DirState]:
+    """The directory, the child and the directory's state in one statement: a third of the time of three."""
+    found = db.execute(_LOOKUP, (name, parent)).fetchone()
+    if found is None:
+        return None, None, DirState()
+    state = DirState() if found[34] is None else DirState(*found[34:])
+    return row_of(found[:17]), None if found[17] is None else row_of(found[17:34]), state
 
 
 def named_rows(db: sqlite3.Connection, parent: int, generation: int, names: Iterable[bytes]) -> list[RowTuple]:
@@ -121,7 +133,7 @@ def named_rows(db: sqlite3.Connection, parent: int, generation: int, names: Iter
 def dir_state_row(db: sqlite3.Connection, inode: int) -> DirState:
     """What is known of a directory."""
     found = db.execute(
-        "SELECT complete_gen, listed_ns, running_gen, started_ns, cursor, bound FROM dir_state WHERE inode = ?",
+        f"SELECT {_STATE_COLUMNS} FROM dir_state WHERE inode = ?",
         (inode,),
     ).fetchone()
     return DirState() if found is None else DirState(*found)

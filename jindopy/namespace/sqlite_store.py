@@ -32,6 +32,7 @@ from jindopy.namespace.sqlite_rows import (
     child_row,
     child_rows,
     dir_state_row,
+    lookup_rows,
     named_rows,
     row_by_id,
 )
@@ -107,8 +108,7 @@ class SqliteStore:
     def for_lookup(self, parent: int, name: bytes) -> tuple[Row | None, Row | None, DirState]:
         """The directory, the child and what is known of the directory, as of one moment."""
         with self._file.reader() as db:
-            db.execute("BEGIN")
-            return row_by_id(db, parent), child_row(db, parent, name), dir_state_row(db, parent)
+            return lookup_rows(db, parent, name)
 
     def dir_state(self, inode: int) -> DirState:
         with self._file.reader() as db:
