@@ -13,7 +13,7 @@ import pytest
 
 from bench.lib import content, pagecache, processes, reader
 from bench.lib.mounts import Client
-from bench.lib.pairs import PAIRS, Pairs, Record, median_ratio
+from bench.lib.pairs import PAIRS, Pairs, Record, median_ratio, traffic_facts
 from bench.lib.server import BUCKET, Server
 
 SIZE_BYTES = 210 << 20
@@ -68,8 +68,7 @@ def test_warm(warm: Setting, memory_cgroup: str, pairs: Pairs, record: Record) -
     record(
         "warm_uncached_vs_raw",
         median_ratio(mount_seconds, raw_seconds),
-        daemon_requests=statistics.median(told["requests"] for told in traffic),
-        server_gets=max(told["ufs_gets"] for told in traffic),
+        **traffic_facts(traffic),
         resident_pages=max(resident),
         seconds=statistics.median(mount_seconds),
         reference_seconds=statistics.median(raw_seconds),
@@ -107,9 +106,7 @@ def test_cold(disk: Path, memory_cgroup: str, benchmark: Any, record: Record) ->
         "cold_link_fraction",
         SIZE_BYTES / seconds / LINK_BYTES_PER_SECOND,
         server_factor=round(bare_rate / LINK_BYTES_PER_SECOND, 2),
-        server_gets=statistics.median(told["ufs_gets"] for told in traffic),
-        server_bytes=statistics.median(told["ufs_bytes"] for told in traffic),
-        daemon_requests=statistics.median(told["requests"] for told in traffic),
+        **traffic_facts(traffic),
         seconds=seconds,
         cgroup=memory_cgroup,
     )

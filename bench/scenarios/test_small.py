@@ -10,7 +10,7 @@ import pytest
 
 from bench.lib import content, pagecache, reader
 from bench.lib.mounts import Client
-from bench.lib.pairs import Pairs, Record, median_ratio
+from bench.lib.pairs import Pairs, Record, median_ratio, traffic_facts
 from bench.lib.server import BUCKET, Server
 
 FILES = 5_000
@@ -80,8 +80,7 @@ def measure(setting: Setting, pairs: Pairs, record: Record, figure: str, readers
         files_per_s=round(FILES / statistics.median(mount_seconds)),
         reference_files_per_s=round(FILES / statistics.median(raw_seconds)),
         readers=readers,
-        daemon_requests=statistics.median(told["requests"] for told in traffic),
-        server_gets=max(told["ufs_gets"] for told in traffic),
+        **traffic_facts(traffic),
         **({"resident_pages": max(resident)} if uncached else {}),
         cgroup=setting.cgroup,
     )
