@@ -125,6 +125,7 @@ def _help_hint(error: click.ClickException) -> str:
 
 
 @click.group(
+    name="jindopy",
     cls=MainGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with: jindopy mount oss://bucket/prefix DIR.  Each command has examples: jindopy mount --help.",
