@@ -24,7 +24,7 @@
     │   ├── CacheCorrupt          a block failed its checksum
     │   └── FormatTooNew          written by a newer release
     └── NamespaceError
-        ├── NoSuchEntry, NotADirectory, IsADirectory
+        ├── NoSuchEntry, NameTooLong, NotADirectory, IsADirectory
         ├── StaleVersion          the version is neither cached nor in the UFS any more
         ├── ReadOnly
         └── NamespaceCorrupt      SQLite says the file is damaged
@@ -252,6 +252,13 @@ class NoSuchEntry(NamespaceError):
     """No such name."""
 
     errno = _errno.ENOENT
+    fault = Fault.USER
+
+
+class NameTooLong(NamespaceError):
+    """A path component of more than 255 bytes."""
+
+    errno = _errno.ENAMETOOLONG
     fault = Fault.USER
 
 

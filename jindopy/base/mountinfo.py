@@ -10,6 +10,7 @@ mounts.  ``abort`` ends exactly one connection, by the device number of the moun
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import enum
 import errno
@@ -29,6 +30,7 @@ FS_TYPE = "fuse.jindopy"
 
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 
+_MNT_FORCE = 1
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _FUSERMOUNT_SECONDS = 10
@@ -161,11 +163,7 @@ def unmount(path: str, *, lazy: bool = False) -> None:
     Raises OSError (EBUSY when files are open) or MountPointError from fusermount3's mouth.
     """
     if os.geteuid() == 0:
-        flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.umount2(os.fsencode(path), flags) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
+        _umount2(path, _MNT_DETACH if lazy else 0)
         return
     helper = shutil.which("fusermount3") or shutil.which("fusermount")
     if helper is None:
@@ -181,10 +179,27 @@ def unmount(path: str, *, lazy: bool = False) -> None:
         raise MountPointError(f"{path}: {done.stderr.strip() or 'fusermount3 failed'}")
 
 
+def _umount2(path: str, flags: int) -> None:
+    """umount2(2), never through a symbolic link; raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(path), flags | _UMOUNT_NOFOLLOW) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+
+
 def abort(entry: MountEntry) -> None:
-    """Cut a FUSE mount's connection: every running and later request on it fails.  Raises MountPointError."""
+    """Cut a FUSE mount's connection: every running and later request on it fails.  Raises MountPointError.
+
+    Where fusectl is not mounted (containers) root does it by a forced umount, which aborts the connection first and
+    may then leave the mount where it is, because files are open.
+    """
     if not entry.is_fuse:
         raise MountPointError(f"{entry.mount_point}: is no FUSE mount, there is no connection to abort")
+    if os.geteuid() == 0 and not (CONNECTIONS.is_dir() and any(CONNECTIONS.iterdir())):
+        if at(entry.mount_point, read()) == entry:
+            with contextlib.suppress(OSError):
+                _umount2(entry.mount_point, _MNT_FORCE)
+        return
     switch = CONNECTIONS / str(entry.device[1]) / "abort"
     try:
         switch.write_text("1")

@@ -48,7 +48,14 @@ def _translated(
         except llfuse.FUSEError:
             raise
         except JindoError as error:
-            if error.errno not in (errno.ENOENT, errno.ENODATA, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+            if error.errno not in (
+                errno.ENOENT,
+                errno.ENODATA,
+                errno.EROFS,
+                errno.ENOTDIR,
+                errno.EISDIR,
+                errno.ENAMETOOLONG,
+            ):
                 LOG.log(
                     logging.ERROR if error.fault is Fault.US else logging.WARNING,
                     "%s failed: %s (%s)",

@@ -1,9 +1,9 @@
 """Ending a mount: drain, detach, and cut what will not let go.
 
-    umount ──busy──▶ again until the drain is over ──▶ lazy umount ──▶ abort our own connection
+    umount ──busy──▶ again until the drain is over ──▶ abort our own connection ──▶ lazy umount
 
-A mount that nobody uses goes at the first try.  The lazy umount makes the path usable again at once; the abort fails
-the requests of whoever still holds files, so that the daemon can end and its cache is closed in order.
+A mount that nobody uses goes at the first try.  The abort fails the requests of whoever still holds files, so that the
+daemon can end and its cache is closed in order; the lazy umount makes the path usable again at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def detach(mount_point: str, drain_seconds: float, clock: Clock) -> None:
                 break
         clock.sleep(RETRY_SECONDS)
     try:
+        mountinfo.abort(entry)
         mountinfo.unmount(mount_point, lazy=True)
-    except (OSError, MountPointError) as error:
-        LOG.warning("%s cannot be detached: %s", mount_point, error)
-    mountinfo.abort(entry)
+    except OSError as error:
+        # A forced umount may have taken it away already.
+        LOG.debug("%s: %s", mount_point, error)
+    except MountPointError as error:
+        LOG.warning("%s", error)

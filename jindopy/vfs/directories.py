@@ -21,7 +21,7 @@ from typing import Final, Protocol, final
 
 from jindopy._ext.inodes import NEGATIVE, InodeTable, NodeAttr
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
-from jindopy.base.errors import DeadlineExceeded, JindoError, NoSuchEntry, NotADirectory
+from jindopy.base.errors import DeadlineExceeded, JindoError, NameTooLong, NoSuchEntry, NotADirectory
 from jindopy.base.ident import Inode, Kind, NodeId
 from jindopy.namespace.api import DirPage, MasterApi, Node
 
@@ -33,6 +33,8 @@ JOIN_SECONDS: Final = 0.2
 """How long a lookup waits for a running listing before it asks for its one name."""
 TTL_SECONDS_MIN: Final = 1.0
 """Even an answer that is no longer fresh is used once by the request that asked for it."""
+NAME_BYTES_MAX: Final = 255
+"""As every Linux file system has it; the kernel itself lets FUSE names grow to 1024."""
 FOREVER_NS: Final = 1 << 62
 """Expiry of what never expires; CLOCK_MONOTONIC needs 146 years to get there."""
 LOAD_SECONDS_MAX: Final = 1800.0
@@ -99,8 +101,10 @@ class Directories:
     def lookup_known(self, parent: NodeId, name: bytes) -> NodeAttr | None:
         """Answer from the table, counting the lookup; None: unknown, ``lookup`` must be asked.
 
-        Raises NoSuchEntry when a fresh, complete listing has no such name.
+        Raises NoSuchEntry when a fresh, complete listing has no such name, NameTooLong.
         """
+        if len(name) > NAME_BYTES_MAX:
+            raise NameTooLong("file name too long")
         answer = self._table.lookup(parent, name, self.now_ns(), True)
         if isinstance(answer, NodeAttr):
             return answer
@@ -110,8 +114,6 @@ class Directories:
 
     def lookup(self, parent: NodeId, name: bytes, deadline: Deadline) -> NodeAttr:
         """The entry, counted; raises NoSuchEntry, NotADirectory, UfsError, DeadlineExceeded."""
-        if len(name) > 255:
-            raise NoSuchEntry("no such file or directory")
         known = self.lookup_known(parent, name)
         if known is not None:
             return known

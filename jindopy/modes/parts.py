@@ -1,0 +1,134 @@
+"""The parts that every mode with an embedded master shares: drivers, cache, namespace, fill, read path, vfs.
+
+Made in this order, given to an ExitStack so that they close in reverse; a part that cannot be made undoes those before
+it.  Nothing here knows how requests arrive (FUSE, a Python reader).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final, NamedTuple, final
+
+from jindopy._ext.blockstore import TierSpec
+from jindopy._ext.iobuf import BufferPool
+from jindopy.base.clock import Deadline
+from jindopy.base.ident import BLOCK_BYTES, MountId, UfsId
+from jindopy.cache.fill import FillConfig, Filler
+from jindopy.cache.store import Cache
+from jindopy.config.settings import CacheTier, MountSettings, UfsMount
+from jindopy.namespace.mounts import MountRequest
+from jindopy.namespace.service import EmbeddedMaster
+from jindopy.read.path import ReadConfig, ReadPath
+from jindopy.read.readahead import ReadAheadConfig
+from jindopy.ufs import uri
+from jindopy.ufs.base import Driver
+from jindopy.ufs.credentials import default_chain
+from jindopy.ufs.layers import LayerConfig, wrap
+from jindopy.ufs.registry import open_driver
+from jindopy.vfs.checksums import ChecksumLearner
+from jindopy.vfs.operations import Vfs, VfsConfig
+
+CHECK_SECONDS_MAX: Final = 20.0
+"""Proving endpoint, bucket and key at the start: well inside the command's own 30 s."""
+BUFFER_SHARE: Final = 0.5
+"""Part of the memory budget for GET buffers; the rest is inode table, requests and Python itself."""
+
+
+@final
+class DriverTable:
+    """The drivers of a mount's UFS, by mount id."""
+
+    def __init__(self) -> None:
+        self._drivers: dict[MountId, Driver] = {}
+
+    def add(self, mount: MountId, driver: Driver) -> None:
+        """Remember a mount's driver."""
+        self._drivers[mount] = driver
+
+    def driver(self, mount: MountId) -> Driver:
+        """The driver of a mount, layers included."""
+        return self._drivers[mount]
+
+
+def _open_ufs(mount: UfsMount, settings: MountSettings) -> tuple[Driver, bytes]:
+    """Driver with its layers, proven to answer."""
+    credentials = default_chain(
+        mount.options,
+        bucket=uri.parse(mount.uri).authority.partition(".")[0],
+        credentials_file=mount.options.get("credentials.file"),
+        secret_dir=mount.options.get("credentials.dir"),
+    )
+    bare, prefix = open_driver(mount.uri, mount.options, credentials)
+    driver = wrap(bare, LayerConfig.from_options(mount.options))
+    try:
+        driver.check(deadline=Deadline.after(CHECK_SECONDS_MAX))
+    except BaseException:
+        driver.close()
+        raise
+    return driver, prefix
+
+
+class Parts(NamedTuple):
+    """What a mode builds on."""
+
+    drivers: DriverTable
+    cache: Cache
+    master: EmbeddedMaster
+    filler: Filler
+    reads: ReadPath
+    vfs: Vfs
+
+
+def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
+    """Make all parts; ``stack`` closes them.  Raises what the user has to mend, in one line."""
+    on_exit = stack.callback
+    requests = []
+    opened: dict[UfsId, Driver] = {}
+    for mount in settings.mounts:
+        driver, prefix = _open_ufs(mount, settings)
+        on_exit(driver.close)
+        opened[driver.ufs_id] = driver
+        requests.append(
+            MountRequest(
+                path=os.fsencode(mount.path),
+                uri=mount.uri,
+                driver=driver,
+                prefix=prefix,
+                ttl_seconds=settings.ttl_seconds,
+            )
+        )
+    cache = Cache([_tier_spec(tier) for tier in settings.tiers])
+    on_exit(cache.close)
+    master = EmbeddedMaster(
+        Path(settings.state_dir),
+        requests,
+        uid=settings.uid,
+        gid=settings.gid,
+        umask=settings.umask,
+        list_threads=settings.list_threads,
+    )
+    on_exit(master.close)
+    drivers = DriverTable()
+    for known in master.mounts():
+        drivers.add(known.id, opened[known.ufs_id])
+    learner = ChecksumLearner(master)
+    on_exit(learner.close)
+    filler = Filler(
+        cache,
+        drivers,
+        BufferPool(max(4 * BLOCK_BYTES, int(settings.memory_bytes * BUFFER_SHARE))),
+        FillConfig(threads=settings.fetch_threads),
+        on_object_crc64=learner.learn,
+    )
+    on_exit(filler.close)
+    readahead = ReadAheadConfig(window_bytes_max=settings.read_ahead_bytes_max)
+    reads = ReadPath(cache, filler, ReadConfig(readahead=readahead))
+    vfs = Vfs(master, reads, cache, VfsConfig(request_seconds_max=settings.request_timeout_seconds))
+    on_exit(vfs.close)
+    return Parts(drivers, cache, master, filler, reads, vfs)
+
+
+def _tier_spec(tier: CacheTier) -> TierSpec:
+    return TierSpec(tier.name, tier.path, tier.quota_bytes, tier.high, tier.low, tier.min_free_bytes)
