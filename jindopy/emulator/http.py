@@ -13,6 +13,7 @@ is refused and the connection closed.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_plus, unquote_to_bytes
 
@@ -25,7 +26,8 @@ BODY_BYTES_MAX: Final = 10_000 * (5 << 30)
 
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# What no line may hold: control characters but tabs; CR and LF alone among them, which others may read as line ends.
+_BAD_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BAD_TARGET = re.compile(r"[\x00-\x20\x7f]")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _HEX = re.compile(rb"[0-9a-fA-F]{1,15}")
@@ -63,6 +65,10 @@ def parse_head(data: bytes | bytearray, end_hint: int = 0) -> tuple[Request, int
     if end > HEAD_BYTES_MAX:
         raise _bad("The request's head is too large.", 431)
     lines = data[:end].decode("latin-1").split("\r\n")
+    joined = "".join(lines)
+    # isprintable first: 1 µs against 2 for the search, and true of nearly every head.
+    if not joined.isprintable() and _BAD_LINE.search(joined):
+        raise _bad("The request's head holds control characters.")
     method, path, query, version = _request_line(lines[0])
     headers = _fields(lines)
     if "transfer-encoding" in headers:
@@ -117,18 +123,23 @@ def parse_query(raw: str) -> dict[str, str]:
     return query
 
 
+@lru_cache(maxsize=1024)
+def _lower_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise _bad("A header field is malformed.")
+    return name.lower()
+
+
 def _fields(lines: list[str]) -> dict[str, str]:
     if len(lines) > FIELDS_MAX + 1:
         raise _bad("The request has too many header fields.", 431)
     headers: dict[str, str] = {}
     for index in range(1, len(lines)):
-        name, colon, value = lines[index].partition(":")
-        if not colon or not _NAME.fullmatch(name):
+        raw_name, colon, value = lines[index].partition(":")
+        if not colon:
             raise _bad("A header field is malformed.")
-        name = name.lower()
+        name = _lower_name(raw_name)
         value = value.strip(" \t")
-        if _BAD_VALUE.search(value):
-            raise _bad("A header field holds control characters.")
         if name in headers:
             if name in ("content-length", "transfer-encoding", "host", "authorization"):
                 raise _bad(f"The header field {name} is repeated.")

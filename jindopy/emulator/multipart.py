@@ -295,8 +295,9 @@ class MultipartOperations:
         ]
         shown = uploads[:limit]
         rows = "".join(
-            f"<Upload><Key>{encode(upload.key)}</Key><UploadId>{upload.id}</UploadId><StorageClass>"
-            f"{upload.storage_class}</StorageClass><Initiated>{iso_time(upload.started_ns // 10**9)}</Initiated></Upload>"
+            f"<Upload><Key>{encode(upload.key)}</Key><UploadId>{upload.id}</UploadId>"
+            f"<StorageClass>{upload.storage_class}</StorageClass>"
+            f"<Initiated>{iso_time(upload.started_ns // 10**9)}</Initiated></Upload>"
             for upload in shown
         )
         last = shown[-1] if shown else None

@@ -146,6 +146,7 @@ class Store:
         self._thread_lock = threading.Lock()
         self._counter = 0
         self._cache: dict[tuple[str, bytes], ObjectInfo] = {}
+        self._places: dict[tuple[str, bytes], Place] = {}
         self._inside_directories: set[bytes] = set()
 
     def close(self) -> None:
@@ -243,11 +244,16 @@ class Store:
 
     def open(self, bucket: str, key: bytes) -> tuple[int, ObjectInfo]:
         """A descriptor of the body and what is known of it; the caller closes it.  Raises Refused."""
-        check_bucket_name(bucket)
-        place = self.place(bucket, key)
-        fd = self._open_file(place)
+        place = self._places.get((bucket, key))
+        if place is None:
+            check_bucket_name(bucket)
+            place = self.place(bucket, key)
+            if len(self._places) >= INFO_CACHE_ENTRIES_MAX:
+                self._places.clear()
+            self._places[bucket, key] = place
+        fd, status = self._open_file(place)
         try:
-            return fd, self._info(place, os.fstat(fd))
+            return fd, self._info(place, status)
         except BaseException:
             os.close(fd)
             raise
@@ -258,7 +264,7 @@ class Store:
         os.close(fd)
         return info
 
-    def _open_file(self, place: Place) -> int:
+    def _open_file(self, place: Place) -> tuple[int, os.stat_result]:
         for path in (place.path, place.aside):
             try:
                 fd = os.open(path, _OPEN_FLAGS)
@@ -266,8 +272,9 @@ class Store:
                 if error.errno in _NOT_THERE:
                     continue
                 raise
-            if stat_bits.S_ISREG(os.fstat(fd).st_mode) and self._inside(place):
-                return fd
+            status = os.fstat(fd)
+            if stat_bits.S_ISREG(status.st_mode) and self._inside(place):
+                return fd, status
             os.close(fd)
         self.bucket_path(place.bucket)
         raise no_such_key(place.key)
@@ -370,7 +377,7 @@ class Store:
 
     def _exists(self, place: Place) -> bool:
         try:
-            os.close(self._open_file(place))
+            os.close(self._open_file(place)[0])
         except Refused:
             return False
         return True
