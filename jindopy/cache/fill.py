@@ -130,12 +130,14 @@ class Flight:
 class _Task:
     """One ranged GET: consecutive blocks of a version, each with its flight."""
 
-    __slots__ = ("claimed", "first", "flights", "landed", "priority", "version")
+    __slots__ = ("block_count", "claimed", "first", "flights", "landed", "priority", "version")
 
     def __init__(self, version: FileVersion, first: int, flights: list[Flight], priority: Priority) -> None:
         self.version = version
         self.first = first
+        self.block_count = len(flights)
         self.flights = flights
+        """Those that have not landed: a landed one holds its block's memory and belongs to its waiters alone."""
         self.landed = 0
         self.priority = priority
         self.claimed = False
@@ -279,7 +281,7 @@ class Filler:
                 task.claimed = True  # its queue entry is skipped when met
         for task in tasks:
             self._fail(task, Withdrawn("the load was stopped"))
-        return sum(len(task.flights) for task in tasks)
+        return sum(task.block_count for task in tasks)
 
     def _serve(self) -> None:
         while True:
@@ -323,7 +325,7 @@ class Filler:
         version = task.version
         deadline = Deadline.after(self._config.get_seconds_max)
         offset = task.first * BLOCK_BYTES
-        size = min(len(task.flights) * BLOCK_BYTES, version.size - offset)
+        size = min(task.block_count * BLOCK_BYTES, version.size - offset)
         lease = self._cache.open(version)
         try:
             buffer = self._acquire(version, task.first, deadline)
@@ -331,15 +333,16 @@ class Filler:
                 driver = self._drivers.driver(version.mount)
                 with driver.get(version.key, offset, size, token=version.token, deadline=deadline) as body:
                     self._check_version(version, driver, body)
-                    for number in range(len(task.flights)):
+                    for number in range(task.block_count):
                         block = task.first + number
                         if number:
                             buffer = self._acquire(version, block, deadline)
                         _fill(buffer, body, version, driver)
                         # A one-block object is checked against the store's CRC before anybody sees it.
                         whole = body.object_crc64 if version.block_count == 1 else None
-                        sealed = buffer.seal(whole)
-                        self._land(task, lease, block, sealed)
+                        # Not kept in a variable: a thread that waits for a buffer must not hold another one, or
+                        # threads that all do wait for each other once the budget is small.
+                        self._land(task, lease, block, buffer.seal(whole))
                     self._check_whole(version, lease, body.object_crc64)
             finally:
                 buffer.release()
@@ -372,6 +375,7 @@ class Filler:
         with self._lock:
             flight, _ = self._flights.pop(key)
             task.landed += 1
+            del task.flights[0]
             if not kept:
                 self._recent[key] = sealed
                 while len(self._recent) * BLOCK_BYTES > self._config.recent_bytes:
@@ -402,8 +406,8 @@ class Filler:
         if isinstance(error, CacheCorrupt):
             metrics.CRC_FAILURES.labels("get").inc()
         with self._lock:
-            failed = task.flights[task.landed :]
-            for number in range(task.landed, len(task.flights)):
+            failed = list(task.flights)
+            for number in range(task.landed, task.block_count):
                 self._flights.pop((task.version.cid, task.first + number), None)
         for flight in failed:
             flight.fail(error)
