@@ -115,7 +115,7 @@ class FakeDaemon:
                 phase="failed" if failed else "complete",
                 done=True,
                 files_total=2,
-                files_done=2 - len(self.load_failures),
+                files_done=max(0, 2 - len(self.load_failures)),
                 bytes_total=total,
                 bytes_done=0 if request.dry_run else total,
                 bytes_fetched=0 if request.dry_run else total // 2,

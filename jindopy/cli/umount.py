@@ -73,7 +73,7 @@ def umount(path: str, wait: str | None, lazy: bool, force: bool, as_json: bool, 
     else:
         click.echo(f"{outcome.result} {shown(outcome.mount_point)}")
         for file in outcome.open_files:
-            tell(f"still open: {file.pid} {file.command} {shown(file.path)}")
+            tell(f"still open: {file.pid} {shown(file.command)} {shown(file.path)}")
     return 1 if outcome.result == "busy" else 0
 
 
