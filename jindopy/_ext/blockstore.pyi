@@ -85,8 +85,8 @@ class BlockStore:
         """(object bytes cached, files with any block) under an owner tag."""
     def stats(self) -> list[TierStat]: ...
     def counters(self) -> dict[str, int]:
-        """Since start: hit_reads, hit_bytes, miss_reads, crc_failures, put_blocks, put_bytes, evicted_bytes, put_refused,
-        io_errors (of disks, whatever came of them), strays_removed (files without an entry).
+        """Since start: hit_reads, hit_bytes, miss_reads, crc_failures, put_blocks, put_bytes, evicted_bytes,
+        put_refused, io_errors (of disks, whatever came of them), strays_removed (files without an entry).
         """
     def scrub(self, cid: bytes) -> ScrubResult:
         """Read and check all cached blocks of a version; bad ones are dropped and counted."""

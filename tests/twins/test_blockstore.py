@@ -10,21 +10,12 @@ import pytest
 
 from jindopy._ext.blockstore import BlockStore, CacheFile, TierSpec
 from jindopy._ext.crc64 import crc64
-from jindopy._ext.iobuf import BufferPool, SealedBuffer
 from jindopy.base.errors import CacheBusy, CacheFull
+from tests.twins.blockstore_twin import MIB, sealed
 
-MIB = 1 << 20
 CID = bytes(range(16))
-POOL = BufferPool(64 * MIB)
 
 MakeStore = Callable[..., BlockStore]
-
-
-def sealed(data: bytes) -> SealedBuffer:
-    buffer = POOL.acquire(len(data))
-    with memoryview(buffer) as view:
-        view[:] = data
-    return buffer.seal()
 
 
 def fill(lease: CacheFile, data: bytes) -> None:

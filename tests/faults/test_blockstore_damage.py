@@ -1,0 +1,215 @@
+"""Damaged cache files and indexes: what can be trusted is kept, no wrong byte is ever served, nothing crashes."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jindopy._ext.blockfiles import cid_path
+from jindopy._ext.blockindex import encode_header
+from jindopy._ext.blockstore import BlockStore, TierSpec
+from jindopy.base.errors import FormatTooNew
+from tests.twins.blockstore_twin import MIB, cid_of, known_block, sealed
+
+FILES = 400
+FLIPS = 10_000
+# Mostly small ones, so that many flips do not mean that everything is damaged.
+SIZES = (4096, 100, 20_000, 4096, 1, 700, MIB + 5000, 4096)
+
+
+def size_of(number: int) -> int:
+    return SIZES[number % len(SIZES)]
+
+
+def blocks_of(number: int) -> range:
+    return range(-(-size_of(number) // MIB))
+
+
+def start(path: Path) -> BlockStore:
+    return BlockStore([TierSpec("SSD", str(path), 1024 * MIB, 1.0, 0.9, 0)], sync_seconds=0)
+
+
+def heal(store: BlockStore, numbers: range) -> int:
+    """Read everything; put back what is missing; returns how many blocks that was.  Fails on a wrong byte."""
+    healed = 0
+    for number in numbers:
+        cid, size = cid_of(number), size_of(number)
+        lease = store.open(cid, size, 1)
+        for block in blocks_of(number):
+            expected = known_block(cid, size, block)
+            found = lease.read(block * MIB, MIB)
+            if found is None:
+                assert lease.missing(block, 1) == [block]
+                lease.put(block, sealed(expected))
+                healed += 1
+                found = lease.read(block * MIB, MIB)
+            assert found == expected
+        lease.close()
+    return healed
+
+
+def flip(path: Path, chance: random.Random, count: int) -> None:
+    with path.open("r+b") as file:
+        for _ in range(count):
+            position = chance.randrange(path.stat().st_size)
+            file.seek(position)
+            byte = file.read(1)[0]
+            file.seek(position)
+            file.write(bytes([byte ^ 1 << chance.randrange(8)]))
+
+
+@pytest.mark.slow
+def test_ten_thousand_flipped_bits(tmp_path: Path, rounds: Callable[[int, int], int]) -> None:
+    chance = random.Random(20)
+    store = start(tmp_path)
+    assert heal(store, range(FILES)) == sum(len(blocks_of(number)) for number in range(FILES))
+    store.close()
+    for _ in range(rounds(20, 200)):
+        for _ in range(FLIPS // 20):
+            target = tmp_path / "v1" / "index.snap"
+            if chance.random() < 0.9:
+                target = tmp_path / "v1" / "SSD" / cid_path(cid_of(chance.randrange(FILES)))
+            flip(target, chance, 1)
+        store = start(tmp_path)
+        kept = sum(stat.cached_bytes for stat in store.files())
+        assert kept > 0
+        # Flips in the index cost blocks too, without a CRC failure.
+        assert heal(store, range(FILES)) >= store.counters()["crc_failures"] > 0
+        for number in range(FILES):
+            assert store.scrub(cid_of(number)).bad_blocks == []
+        assert heal(store, range(FILES)) == 0
+        store.close()
+
+
+def crashed(tmp_path: Path, count: int) -> Path:
+    """A cache directory as kill -9 leaves it: everything in the log, no snapshot."""
+    store = start(tmp_path / "first")
+    heal(store, range(count))
+    os.rename(tmp_path / "first", tmp_path / "cache")
+    log = (tmp_path / "cache/v1/index.log").read_bytes()
+    store.close()
+    (tmp_path / "cache/v1/index.log").write_bytes(log)
+    (tmp_path / "cache/v1/index.snap").unlink()
+    return tmp_path / "cache"
+
+
+def cut(path: Path, chance: random.Random) -> None:
+    os.truncate(path, chance.randrange(path.stat().st_size))
+
+
+def fill_with_noise(path: Path, chance: random.Random) -> None:
+    path.write_bytes(chance.randbytes(path.stat().st_size))
+
+
+def append_noise(path: Path, chance: random.Random) -> None:
+    with path.open("ab") as file:
+        file.write(chance.randbytes(1000))
+
+
+def insert_a_byte(path: Path, chance: random.Random) -> None:
+    data = path.read_bytes()
+    where = chance.randrange(len(data))
+    path.write_bytes(data[:where] + b"x" + data[where:])
+
+
+def repeat(path: Path, chance: random.Random) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data + data[64 * chance.randrange(len(data) // 64) :])
+
+
+def empty(path: Path, chance: random.Random) -> None:
+    path.write_bytes(b"")
+
+
+def remove(path: Path, chance: random.Random) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "harm", [cut, fill_with_noise, append_noise, insert_a_byte, repeat, empty, remove], ids=lambda harm: harm.__name__
+)
+@pytest.mark.parametrize("name", ["index.log", "index.snap"])
+def test_a_damaged_index(tmp_path: Path, name: str, harm: Callable[[Path, random.Random], None]) -> None:
+    chance = random.Random(7)
+    if name == "index.log":
+        place = crashed(tmp_path, 40)
+    else:
+        place = tmp_path / "cache"
+        store = start(place)
+        heal(store, range(40))
+        store.close()
+    harm(place / "v1" / name, chance)
+    store = start(place)
+    heal(store, range(40))
+    assert store.counters()["crc_failures"] == 0, "the files are sound, only their index was not"
+    store.close()
+    store = start(place)
+    assert heal(store, range(40)) == 0
+    store.close()
+
+
+# Ten files make eleven records behind the header: one of them has two blocks.
+@pytest.mark.parametrize("slot", range(1, 12))
+def test_a_damaged_slot_costs_one_file(tmp_path: Path, slot: int) -> None:
+    place = crashed(tmp_path, 10)
+    log = place / "v1" / "index.log"
+    assert log.stat().st_size == 12 * 64
+    data = bytearray(log.read_bytes())
+    data[slot * 64 + 9] ^= 16
+    log.write_bytes(data)
+    store = start(place)
+    assert heal(store, range(10)) == 1
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["index.log", "index.snap"])
+def test_a_newer_format_is_left_alone(tmp_path: Path, name: str) -> None:
+    store = start(tmp_path)
+    heal(store, range(3))
+    store.close()
+    index = tmp_path / "v1" / name
+    index.write_bytes(encode_header(name == "index.snap", bytes(16), format_version=3, min_reader=2) + b"?" * 640)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
+    with pytest.raises(FormatTooNew, match="newer release"):
+        start(tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_format_that_only_says_it_is_newer_is_read(tmp_path: Path) -> None:
+    store = start(tmp_path)
+    heal(store, range(3))
+    store.close()
+    index = tmp_path / "v1" / "index.snap"
+    header = encode_header(True, bytes(16), format_version=2, min_reader=1)
+    index.write_bytes(header + index.read_bytes()[64:])
+    store = start(tmp_path)
+    assert heal(store, range(3)) == 0
+    store.close()
+
+
+def test_strays_go_and_lost_files_are_noticed(tmp_path: Path) -> None:
+    store = start(tmp_path)
+    heal(store, range(8))
+    store.close()
+    files = tmp_path / "v1" / "SSD"
+    stray = files / cid_path(cid_of(1000))
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(b"nobody knows me")
+    (files / "ab").mkdir(exist_ok=True)
+    (files / "notes.txt").write_bytes(b"nor me")
+    (files / cid_path(cid_of(3))).unlink()
+    os.truncate(files / cid_path(cid_of(6)), MIB + 17)
+    store = start(tmp_path)
+    for _ in range(1000):
+        if store.counters()["strays_removed"] and len(store.files()) == 7:
+            break
+        store.sync()
+    assert not stray.exists()
+    assert not (files / "notes.txt").exists()
+    assert store.peek(cid_of(3)) is None
+    assert heal(store, range(8)) == 2
+    store.close()

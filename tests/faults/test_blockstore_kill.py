@@ -1,0 +1,91 @@
+"""kill -9 while a store is written to: what was acknowledged is there at the next start, and nothing wrong is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from jindopy._ext.blockstore import BlockStore, TierSpec
+from tests.twins.blockstore_twin import MIB, cid_of, known_block, sealed
+
+ROUNDS = 8
+WRITERS = 3
+SIZES = (100_000, 2 * MIB + 300_000, 5)
+
+# Pins and unpins all the time, so that the log grows by 64 bytes some 100,000 times a second and snapshots replace it
+# several times a round: the kill hits every stage of that too.
+PINNER_CID = cid_of(1 << 40)
+
+
+def spec(path: Path) -> TierSpec:
+    return TierSpec("SSD", str(path), 4096 * MIB, 1.0, 0.9, 0)
+
+
+def size_of(number: int) -> int:
+    return SIZES[number % len(SIZES)]
+
+
+def write_until_killed(path: Path, first: int) -> None:
+    store = BlockStore([spec(path)], sync_seconds=0.05)
+    lock = threading.Lock()
+
+    def write(number: int) -> None:
+        while True:
+            lease = store.open(cid_of(number), size_of(number), 1)
+            for block in range(-(-size_of(number) // MIB)):
+                lease.put(block, sealed(known_block(cid_of(number), size_of(number), block)))
+                with lock:
+                    os.write(1, b"%d %d\n" % (number, block))
+            lease.close()
+            number += WRITERS
+
+    for writer in range(WRITERS):
+        threading.Thread(target=write, args=(first + writer,), daemon=True).start()
+    pinner = store.open(PINNER_CID, MIB, 1)
+    while True:
+        store.pin(pinner.cid, True)
+        store.pin(pinner.cid, False)
+
+
+@pytest.mark.slow
+def test_acknowledged_blocks_survive_kill(tmp_path: Path) -> None:
+    acknowledged: set[tuple[int, int]] = set()
+    snapshots_by_child = 0
+    last_snapshot = 0
+    snapshot = tmp_path / "v1" / "index.snap"
+    for round_number in range(ROUNDS):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.test_blockstore_kill", str(tmp_path), str(round_number * 100_000)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        # A number of blocks, not a time: a slow machine gets as far as a fast one.
+        lines = [child.stdout.readline() for _ in range(60 + 37 * round_number)]
+        child.send_signal(signal.SIGKILL)
+        lines += child.stdout.readlines()
+        child.stdout.close()
+        child.wait()
+        assert lines[0], "the writer did not start"
+        acknowledged |= {(int(line.split()[0]), int(line.split()[1])) for line in lines if line.endswith(b"\n")}
+        snapshots_by_child += snapshot.exists() and snapshot.stat().st_mtime_ns != last_snapshot
+        store = BlockStore([spec(tmp_path)], sync_seconds=0)
+        for number, block in acknowledged:
+            lease = store.open(cid_of(number), size_of(number), 1)
+            expected = known_block(cid_of(number), size_of(number), block)
+            assert lease.read(block * MIB, len(expected)) == expected
+            lease.close()
+        assert store.counters()["crc_failures"] == 0
+        store.close()
+        last_snapshot = snapshot.stat().st_mtime_ns
+    assert snapshots_by_child, "no round was long enough for a snapshot"
+
+
+if __name__ == "__main__":
+    write_until_killed(Path(sys.argv[1]), int(sys.argv[2]))
