@@ -8,7 +8,8 @@ Flow     list what is selected · count it · then rounds over the selection, st
 Bounds   The selection is streamed in every round; failures are kept by name up to FAILURES_MAX.  When it is larger than
          the room of the cache, files beyond that room are not fetched at all: they would evict those before them.
 Failure  A file's error ends that file.  An error that means the whole UFS (no bucket, bad keys), or STRIKES_MAX files
-         failed in a row for reasons that are not their own, ends the load with that error.
+         failed in a row for reasons that are not their own, ends the load with that error; in the second round the
+         latter only ends the trying.
 """
 
 from __future__ import annotations
@@ -303,6 +304,8 @@ class _Round:
         self._room = _Room(run.loader.room_bytes())
         self._strikes = 0
         self._fatal: JindoError | None = None
+        self._tired = False
+        """Trying the others again is hopeless."""
         self.failures = _Failures()
         self.files_seen = 0
         self.bytes_seen = 0
@@ -330,7 +333,7 @@ class _Round:
                 self.bytes_done += version.size
             elif not fits and not resident:
                 self.failures.add(path, self._room.refusal())
-            elif self._number > 2:
+            elif self._number > 2 or self._tired:
                 self.failures.add(path, self._run.reason(path))
             else:
                 self.files_tried += 1
@@ -363,4 +366,7 @@ class _Round:
         elif not isinstance(error, _OF_THE_FILE):
             self._strikes += 1
             if self._strikes >= STRIKES_MAX:
-                self._fatal = error
+                # The second round tries only what failed before: there it says nothing of the UFS.
+                self._tired = True
+                if self._number == 1:
+                    self._fatal = error
