@@ -91,6 +91,8 @@ class LoadBench:
         self.filler.close()
         self.master.close()
         self.cache.close()
+        # Whoever keeps the bench (a fixture does) must not keep native objects alive.
+        del self.daemon, self.vfs, self.filler, self.master, self.cache, self.pool
 
     def restart(self) -> None:
         self.stop()
