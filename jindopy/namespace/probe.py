@@ -2,8 +2,10 @@
 
 A lookup is answered, in this order, by: the mount table; a fresh complete listing, which alone can say for some time
 that a name does not exist; a fresh earlier probe; the running listing, once it has passed the name; the UFS.  Asking
-the UFS is a HEAD, and if there is no object a listing of one key below ``name/``.  For a name known as a directory the
-order is turned round: a directory wins over a file of its name, and its HEAD would be wasted.
+the UFS is a HEAD, and if there is no object, or an empty one (some tools mark directories so), a listing of one key
+below ``name/``: a directory wins over a file of its name.  For a name known as a directory the order is turned round.
+A file that is not empty and hides a directory so is found out by the next listing only: a second request for every
+file would cost all for the sake of few.
 
 What the UFS says is recorded, unless a listing changed the row while the answer was under way: that one is as young.
 
@@ -179,7 +181,10 @@ def _same(row: Row | None, seen: Row | None) -> bool:
 def _ask(mounted: Mounted, key: bytes, name: bytes, directory_first: bool, deadline: Deadline) -> Found | None:
     if directory_first:
         return _ask_directory(mounted, key, name, deadline) or _ask_object(mounted, key, name, deadline)
-    return _ask_object(mounted, key, name, deadline) or _ask_directory(mounted, key, name, deadline)
+    found = _ask_object(mounted, key, name, deadline)
+    if found is None or (found.entry[1] == Kind.FILE and found.entry[2] == 0):
+        return _ask_directory(mounted, key, name, deadline) or found
+    return found
 
 
 def _ask_object(mounted: Mounted, key: bytes, name: bytes, deadline: Deadline) -> Found | None:

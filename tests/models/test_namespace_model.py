@@ -129,13 +129,17 @@ class NamespaceMachine(RuleBasedStateMachine):
 
     # Reading
 
+    def list(self, directory: Inode) -> list[Node]:
+        return [node for page in self.m.read_dir(directory, deadline=soon(), refresh=True) for node in page.nodes]
+
     @rule(data=st.data())
     def list_anew(self, data: st.DataObject) -> None:
         oracle = Oracle(self.objects)
         path = data.draw(st.sampled_from(sorted(oracle.directories)))
         self.clock.advance(TTL)  # what was probed or listed before is no longer believed
-        node = self.m.resolve(path, deadline=soon())
-        nodes = [n for page in self.m.read_dir(node.inode, deadline=soon(), refresh=True) for n in page.nodes]
+        nodes = self.list(ROOT_INODE)
+        for part in path.split(b"/") if path else []:
+            nodes = self.list(next(node.inode for node in nodes if node.name == part))
         assert {n.name: n.kind for n in nodes} == oracle.children(path)
         base = path + b"/" if path else b""
         for child in nodes:
@@ -148,9 +152,9 @@ class NamespaceMachine(RuleBasedStateMachine):
     def look_up(self, path: bytes) -> None:
         oracle = Oracle(self.objects)
         self.clock.advance(TTL)
-        for clash in [key for key in self.objects if key in oracle.directories]:
+        for clash in [key for key in self.objects if key in oracle.directories and self.objects[key]]:
             if path == clash or path.startswith(clash + b"/"):
-                return  # without a listing a probe may take the file of the two
+                return  # without a listing, a probe takes the file of the two unless it is empty
         try:
             node = self.m.resolve(path, deadline=soon())
         except (NoSuchEntry, NotADirectory):

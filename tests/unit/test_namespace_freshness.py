@@ -169,6 +169,19 @@ def test_a_known_directory_wins_without_a_head(world: World) -> None:
     assert world.asked() == [("list", b"n/")]
 
 
+def test_an_empty_object_may_stand_for_a_directory(world: World) -> None:
+    world.put(b"n", b"")
+    world.put(b"n/1")
+    world.put(b"empty", b"")
+    node, _ = world.lookup(b"n")
+    assert node is not None
+    assert node.kind is Kind.DIRECTORY
+    node, _ = world.lookup(b"empty")
+    assert node is not None
+    assert node.kind is Kind.FILE
+    assert world.asked() == [("stat", b"n"), ("list", b"n/"), ("stat", b"empty"), ("list", b"empty/")]
+
+
 def test_a_probe_sees_a_turn(world: World) -> None:
     world.put(b"n/1")
     before = world.list()[b"n"]
