@@ -1,7 +1,7 @@
 """Listing directories into the store, each by one thread at a time, read by any number while it runs.
 
 Flow of a listing: ask for a page → take it apart (``pages``) → merge it into the store in one transaction (``listing``)
-→ tell those who wait how far it came → next page.
+→ tell those who wait how far it came → next page, which another thread asks for meanwhile.
 
 Readers hold a *view*: of the complete generation, or of the running listing they joined, of which they see what is
 decided.  Both read the store a page at a time, so a view costs no memory.  Before a listing writes its first row it
@@ -36,6 +36,7 @@ from jindopy.namespace.mounts import Mounted, MountTable
 from jindopy.namespace.pages import names_of
 from jindopy.namespace.sqlite_rows import DirState, RowTuple
 from jindopy.namespace.sqlite_store import Snapshot, SqliteStore
+from jindopy.ufs.base import ListPage
 
 LIST_THREADS: Final = 16
 """At 20 ms a request, 16 in flight list 800 directories a second."""
@@ -295,19 +296,15 @@ class Lister:
         listing.since_ns = self._clock.wall_ns()
         if self._resumable(listing, mounted, state):
             work.resume(state)
+        ahead = None
         while True:
             if self._closing:
                 raise NamespaceError("the namespace is closing")
-            page = mounted.driver.list_page(
-                prefix,
-                delimiter=True,
-                cursor=work.cursor,
-                limit=PAGE_KEYS,
-                deadline=Deadline.after(PAGE_SECONDS, self._clock),
-            )
+            page = self._page(mounted, prefix, work.cursor) if ahead is None else ahead()
             names = names_of(page, prefix, work.bound, work.anchors)
             if page.cursor and page.cursor == work.cursor:
                 raise BadAnswer("the listing does not advance", endpoint=mounted.driver.endpoint, key=prefix)
+            ahead = self._ask_ahead(mounted, prefix, page.cursor) if page.cursor else None
             if not work.begun:
                 self._detach_views(directory, listing)
             with self._store.write() as tx:
@@ -320,6 +317,23 @@ class Lister:
         if work.altered:
             self.changed(directory, listing.generation)
         self.purge()
+
+    def _page(self, mounted: Mounted, prefix: bytes, cursor: str) -> ListPage:
+        deadline = Deadline.after(PAGE_SECONDS, self._clock)
+        return mounted.driver.list_page(prefix, delimiter=True, cursor=cursor, limit=PAGE_KEYS, deadline=deadline)
+
+    def _ask_ahead(self, mounted: Mounted, prefix: bytes, cursor: str) -> Callable[[], ListPage] | None:
+        """Have a thread of the pool ask for the next page while this one is written."""
+        try:
+            asked = self._pool.submit(self._page, mounted, prefix, cursor)
+        except RuntimeError:  # the pool is shut down
+            return None
+
+        def answer() -> ListPage:
+            # Not begun yet: all threads are busy, perhaps all with waiting here.  Then this one asks itself.
+            return self._page(mounted, prefix, cursor) if asked.cancel() else asked.result()
+
+        return answer
 
     def purge(self) -> None:
         """Delete what is left below dropped directories, in small steps."""
