@@ -159,7 +159,9 @@ class LoadRun:
             size_bytes += found.version.size
         self._progress.totals(files, size_bytes)
         for pattern, count in zip(self._selection.patterns, counts, strict=True):
-            if pattern.rest and not count:
+            if count < 0:
+                self._lost.add(pattern.text, "no such file or directory any more")
+            elif pattern.rest and not count:
                 self._lost.add(pattern.text, "no file matches")
 
     def _compare(self) -> None:

@@ -85,7 +85,7 @@ class Pins:
             if len(self._paths) + len(added) > PINS_MAX:
                 raise UsageError(f"more than {PINS_MAX} pins are too many: pin the directory")
             needed = self._sum(selection.files(deadline))
-            others = self._sum(found for found in self._pinned(deadline) if not _selects(selection, found.path))
+            others = self._sum(found for found in self._pinned(deadline) if not selection.selects(found.path))
             if needed.bytes + others.bytes > room_bytes:
                 raise UsageError(
                     f"not pinned: {format_size(needed.bytes + others.bytes)} would be pinned and the cache keeps"
@@ -103,7 +103,7 @@ class Pins:
         selection = Selection(self._master, paths)
         with self._lock:
             rows = self._master.pins()
-            going = [row for row in rows if _selects(selection, row[1])]
+            going = [row for row in rows if selection.selects(row[1])]
             for pattern in selection.patterns:
                 above = [row[1] for row in rows if row not in going and is_below(pattern.base, row[1])]
                 if above:
@@ -177,10 +177,6 @@ class Pins:
         self._closed = True
         with self._lock:
             return
-
-
-def _selects(selection: Selection, path: bytes) -> bool:
-    return any(pattern.selects(path) for pattern in selection.patterns)
 
 
 def _shown(path: bytes) -> str:

@@ -12,13 +12,17 @@ Symbolic links are skipped: their targets are files of their own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from jindopy.base.clock import Deadline
 from jindopy.base.errors import NoSuchEntry
 from jindopy.base.ident import FileVersion, Inode, Kind, MountId
 from jindopy.master.patterns import ANY_DEPTH, Part, Pattern, matches, parse
 from jindopy.namespace.api import MasterApi, MountInfo, Node, SyncProgress
+
+LIST_FROM_FILES: Final = 64
+"""So many files named one by one in a directory are brought up to date by listing it: as many HEADs take longer than
+the pages of most directories."""
 
 
 class Found(NamedTuple):
@@ -64,20 +68,48 @@ class Selection:
         """``literal``: wildcards mean themselves.  Raises UsageError on paths that cannot be."""
         self._master = master
         mounts = master.mounts()
-        self.patterns = parse(paths, mounts, literal=literal)
+        # Literal ones first: they never overlap (``parse`` saw to that), so only globs can meet a file again.
+        self.patterns = sorted(parse(paths, mounts, literal=literal), key=lambda pattern: bool(pattern.rest))
         self.versions = Versions(mounts)
+        self._literals = {pattern.base for pattern in self.patterns if not pattern.rest}
+        self._globs = [pattern for pattern in self.patterns if pattern.rest]
+        self._inodes: dict[bytes, Inode] = {}
+        """Where bases were found: ten thousand files named one by one are not asked for in every round."""
 
     def covers(self, other: Selection) -> bool:
-        """Whether everything ``other`` selects is selected here too."""
-        return all(any(mine.covers(theirs) for mine in self.patterns) for theirs in other.patterns)
+        """Whether everything ``other`` selects is selected here too (false when it takes thought to tell)."""
+        mine = {pattern.text for pattern in self._globs}
+        return all(self._is_literal(theirs.base) or (theirs.rest and theirs.text in mine) for theirs in other.patterns)
+
+    def selects(self, path: bytes) -> bool:
+        """Whether the path or a directory above it is matched."""
+        return self._is_literal(path) or any(pattern.selects(path) for pattern in self._globs)
+
+    def _is_literal(self, path: bytes) -> bool:
+        """Whether the path or a directory above it is named without wildcards."""
+        if b"" in self._literals:
+            return True
+        while path:
+            if path in self._literals:
+                return True
+            path = path.rpartition(b"/")[0]
+        return False
 
     def base(self, pattern: Pattern, deadline: Deadline) -> Node:
         """The node a pattern starts from; raises NoSuchEntry naming it."""
+        known = self._inodes.get(pattern.base)
+        if known is not None:
+            try:
+                return self._master.node(known)
+            except NoSuchEntry:
+                del self._inodes[pattern.base]  # replaced by another: look
         try:
-            return self._master.resolve(pattern.base, deadline=deadline)
+            node = self._master.resolve(pattern.base, deadline=deadline)
         except NoSuchEntry:
             shown = pattern.base.decode("utf-8", "backslashreplace")
             raise NoSuchEntry(f"no such file or directory: {shown!r} (paths are below the mount point)") from None
+        self._inodes[pattern.base] = node.inode
+        return node
 
     def check(self, deadline: Deadline) -> None:
         """Raise NoSuchEntry for the first path that starts nowhere."""
@@ -86,12 +118,20 @@ class Selection:
 
     def refresh(self, deadline: Deadline, progress: SyncProgress | None = None, *, anew: bool) -> None:
         """Have the store know what the UFS holds now (``anew``), or at least something that is still fresh."""
+        files: dict[Inode, list[Node]] = {}
         for pattern in self.patterns:
             node = self.base(pattern, deadline)
             if node.kind is Kind.DIRECTORY:
                 self._descend(node.inode, pattern.rest, deadline, progress, anew)
             elif anew:
-                self._master.revalidate(node.inode, deadline=deadline)
+                files.setdefault(node.parent, []).append(node)
+        for directory, nodes in files.items():
+            if len(nodes) >= LIST_FROM_FILES:
+                for _ in self._children(directory, deadline, progress, anew):
+                    pass  # what counts is that the store knows them now
+            else:
+                for node in nodes:
+                    self._master.revalidate(node.inode, deadline=deadline)
 
     def _descend(
         self, directory: Inode, rest: tuple[Part, ...], deadline: Deadline, progress: SyncProgress | None, anew: bool
@@ -99,30 +139,40 @@ class Selection:
         if not rest or rest[0] is ANY_DEPTH:
             self._master.sync_tree(directory, deadline=deadline, progress=progress, refresh=anew)
             return
-        below: list[Inode] = []
-        for page in self._master.read_dir(directory, deadline=deadline, refresh=anew):
-            if progress is not None:
-                progress.listed(int(page.last), len(page.nodes))
-            below += [node.inode for node in page.nodes if node.kind is Kind.DIRECTORY and matches(rest[0], node.name)]
+        below = [
+            node.inode
+            for node in self._children(directory, deadline, progress, anew)
+            if node.kind is Kind.DIRECTORY and matches(rest[0], node.name)
+        ]
         for inode in below:
             self._descend(inode, rest[1:], deadline, progress, anew)
 
+    def _children(
+        self, directory: Inode, deadline: Deadline, progress: SyncProgress | None, anew: bool
+    ) -> Iterator[Node]:
+        for page in self._master.read_dir(directory, deadline=deadline, refresh=anew):
+            if progress is not None:
+                progress.listed(int(page.last), len(page.nodes))
+            yield from page.nodes
+
     def files(self, deadline: Deadline, counts: list[int] | None = None) -> Iterator[Found]:
-        """Each selected file once, as the store knows it; ``counts`` is raised per pattern."""
+        """Each selected file once, as the store knows it; ``counts`` is raised per pattern, -1: it starts nowhere."""
         for index, pattern in enumerate(self.patterns):
             try:
                 node = self.base(pattern, deadline)
-            except NoSuchEntry:
-                continue  # it vanished since the request began: nothing is selected by it now
-            # Literal paths never overlap (``parse`` saw to that): only globs can have brought a file before.
-            earlier = [other for other in self.patterns[:index] if other.rest or pattern.rest]
+            except NoSuchEntry:  # it vanished since the request began
+                if counts is not None:
+                    counts[index] = -1
+                continue
+            earlier = self._globs[: index - (len(self.patterns) - len(self._globs))] if pattern.rest else []
             for path, found in walk_node(self._master, pattern.base, node):
                 if pattern.rest and not pattern.selects(path):
                     continue
                 if counts is not None:
                     counts[index] += 1
-                if not any(other.selects(path) for other in earlier):
-                    yield Found(path, self.versions.of(path, found))
+                if pattern.rest and (self._is_literal(path) or any(other.selects(path) for other in earlier)):
+                    continue  # brought already
+                yield Found(path, self.versions.of(path, found))
 
     def tops(self, deadline: Deadline) -> Iterator[tuple[bytes, Node]]:
         """(path, node) of what the patterns match themselves: directories as such, not what is below them."""

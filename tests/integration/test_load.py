@@ -280,3 +280,52 @@ def test_a_dry_run_tells_what_is_missing(bench: LoadBench) -> None:
     assert (last.phase, last.files_total, last.bytes_total) == ("complete", 60, 600_000)
     assert (last.files_done, last.bytes_done) == (20, 200_000)
     assert len(bench.gate.gets) == gets
+
+
+def test_a_named_file_that_is_gone_since_the_listing_is_an_error(bench: LoadBench) -> None:
+    bench.load("a", data=False)
+    bench.store.delete(b"a/f003")
+    last = bench.load("a/f003", "a/f000")
+    assert last.phase == "failed"
+    assert failures(last) == {"a/f003": "no such file or directory any more"}
+    assert last.files_done == 1
+
+
+def test_many_files_named_one_by_one_cost_a_listing_not_a_request_each(bench: LoadBench) -> None:
+    for number in range(100, 200):
+        bench.put(f"a/f{number}", b"old")
+    bench.load("a", data=False)
+    bench.put("a/f150", b"newer")
+    calls: list[str] = []
+    bench.gate.inner.on_call = lambda operation, key: calls.append(operation)
+    last = bench.load(*[f"a/f{number}" for number in range(100, 200)])
+    assert (last.phase, last.files_done, last.bytes_done) == ("complete", 100, 302)
+    assert calls.count("list") == 1
+    assert calls.count("stat") == 0
+    assert bench.read("a/f150") == b"newer"
+
+
+def test_an_overwritten_file_is_seen_at_once_after_a_metadata_load(bench: LoadBench) -> None:
+    assert bench.read("a/f003") == content(3)
+    bench.put("a/f003", content(4))
+    bench.load("a", data=False)
+    assert bench.read("a/f003") == content(4)
+
+
+def test_readers_go_first(bench: LoadBench) -> None:
+    for number in range(100, 400):
+        bench.put(f"many/f{number}", b"x" * 1000)
+    bench.load(data=False)
+    bench.gate.open.clear()
+    stream = bench.daemon.load(LoadRequest(["many"]))
+    next(stream)
+    while len(bench.gate.gets) < 14:
+        assert bench.gate.waiting.wait(10)
+    reader = threading.Thread(target=bench.read, args=("a/f000",))
+    reader.start()
+    while b"a/f000" not in bench.gate.gets:
+        reader.join(0.01)
+    assert len(bench.gate.gets) == 15
+    bench.gate.open.set()
+    reader.join(10)
+    assert list(stream)[-1].phase == "complete"

@@ -46,6 +46,9 @@ class FlatMaster:
             raise NoSuchEntry("no")
         return self.node_of(int(path[1:]))
 
+    def node(self, inode: Inode) -> Node:
+        return DIRECTORY if inode == ROOT_INODE else self.node_of(inode - 2)
+
     def sync_tree(self, inode, *, deadline, progress=None, refresh=True) -> TreeCount:
         self.listings.append(refresh)
         while not self.block.wait(0.01):
