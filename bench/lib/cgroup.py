@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 V1 = Path("/sys/fs/cgroup/memory")
 V2 = Path("/sys/fs/cgroup")
+REMOVE_SECONDS = 10
 
 
 def root() -> Path | None:
@@ -36,10 +38,7 @@ def fresh() -> Iterator[str]:
         yield str(group)
     finally:
         _enter(top)
-        for pid in (group / "cgroup.procs").read_text().split():
-            with contextlib.suppress(OSError):
-                (top / "cgroup.procs").write_text(pid)
-        group.rmdir()
+        _remove(group, top)
 
 
 def outside(command: list[str]) -> list[str]:
@@ -48,6 +47,23 @@ def outside(command: list[str]) -> list[str]:
     if top is None:
         return command
     return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(top / "cgroup.procs"), *command]
+
+
+def _remove(group: Path, top: Path) -> None:
+    """What is left in the group (a process that is just ending) moves up; the group goes once it is empty."""
+    end = time.monotonic() + REMOVE_SECONDS
+    while True:
+        for pid in (group / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):
+                (top / "cgroup.procs").write_text(pid)
+        try:
+            group.rmdir()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _enter(group: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.lib.listing import bare_objects_per_second
+from bench.lib.bare import bare_objects_per_second
 from bench.lib.mounts import ROOT, Client
 from bench.lib.pairs import Record
 from bench.lib.server import Server

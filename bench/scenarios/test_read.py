@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench.lib import content, pagecache, processes, reader
+from bench.lib.bare import bare_bytes_per_second
 from bench.lib.mounts import Client
 from bench.lib.pairs import PAIRS, Pairs, Record, median_ratio, traffic_facts
 from bench.lib.server import BUCKET, Server
@@ -84,10 +85,7 @@ def test_cold(disk: Path, memory_cgroup: str, benchmark: Any, record: Record) ->
     content.write_file(source, SIZE_BYTES)
     traffic, runs = [], []
     with Server(work / "store") as unlimited:
-        client = Client(work / "bare", unlimited.environment)
-        with client.mounted(URI, "--quota", "1G") as folder:
-            bare_rate = SIZE_BYTES / reader.sequential(folder / "file").seconds
-        client.end()
+        bare_rate = bare_bytes_per_second(unlimited, BUCKET, "file", SIZE_BYTES)
     with Server(work / "store", "--latency", "20ms", "--bandwidth", "100MB/s") as server:
         client = Client(work / "client", server.environment)
 

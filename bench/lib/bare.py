@@ -1,4 +1,4 @@
-"""How fast the server lists for a client that does nothing with the answers: what a metadata load is measured against.
+"""How fast the server is for a client that does nothing with the answers: what a figure must stay well below.
 
 Requests carry a signature in the URL, go over one kept connection a process, and the bodies are thrown away.
 """
@@ -18,6 +18,7 @@ from bench.lib.server import KEY_ID, KEY_SECRET, Server
 
 PROCESSES = 2
 PAGE = 1000
+RANGE_BYTES = 8 << 20
 _NEXT = re.compile(rb"<NextContinuationToken>([^<]+)</NextContinuationToken>")
 
 
@@ -36,7 +37,7 @@ def _list_all(endpoint: str, bucket: str, prefixes: list[str]) -> int:
     for prefix in prefixes:
         token = ""
         while True:
-            connection.request("GET", _presigned(bucket, prefix, token))
+            connection.request("GET", _presigned_listing(bucket, prefix, token))
             answer = connection.getresponse()
             body = answer.read()
             if answer.status != 200:
@@ -50,14 +51,40 @@ def _list_all(endpoint: str, bucket: str, prefixes: list[str]) -> int:
     return count
 
 
-def _presigned(bucket: str, prefix: str, token: str) -> str:
-    """Signature V1 in the URL: one HMAC, and of the parameters only the token is signed."""
+def bare_bytes_per_second(server: Server, bucket: str, key: str, size_bytes: int) -> float:
+    """Bytes a second of one object fetched in ranges of 8 MiB by all processes together."""
+    ranges = [(start, min(start + RANGE_BYTES, size_bytes) - 1) for start in range(0, size_bytes, RANGE_BYTES)]
+    with concurrent.futures.ProcessPoolExecutor(PROCESSES) as pool:
+        jobs = [pool.submit(_get_all, server.endpoint, bucket, key, ranges[n::PROCESSES]) for n in range(PROCESSES)]
+        spans = [job.result() for job in jobs]
+    return size_bytes / (max(end for _, end in spans) - min(start for start, _ in spans))
+
+
+def _get_all(endpoint: str, bucket: str, key: str, ranges: list[tuple[int, int]]) -> tuple[float, float]:
+    start = time.monotonic()
+    buffer = bytearray(1 << 20)
+    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=60)
+    for first, last in ranges:
+        connection.request("GET", _signed(f"/{bucket}/{key}", {}, ""), headers={"Range": f"bytes={first}-{last}"})
+        answer = connection.getresponse()
+        if answer.status != 206:
+            raise RuntimeError(f"GET refused: {answer.read(500)!r}")
+        while answer.readinto(buffer):
+            pass
+    connection.close()
+    return start, time.monotonic()
+
+
+def _presigned_listing(bucket: str, prefix: str, token: str) -> str:
     query = {"list-type": "2", "prefix": prefix, "max-keys": str(PAGE), "encoding-type": "url"}
-    resource = f"/{bucket}/"
     if token:
         query["continuation-token"] = token
-        resource += f"?continuation-token={token}"
+    return _signed(f"/{bucket}/", query, f"?continuation-token={token}" if token else "")
+
+
+def _signed(path: str, query: dict[str, str], subresource: str) -> str:
+    """Signature V1 in the URL: one HMAC, and of the parameters only the token is signed."""
     expires = str(int(time.time()) + 600)
-    mac = hmac.digest(KEY_SECRET.encode(), f"GET\n\n\n{expires}\n{resource}".encode(), "sha1")
+    mac = hmac.digest(KEY_SECRET.encode(), f"GET\n\n\n{expires}\n{path}{subresource}".encode(), "sha1")
     signed = {"OSSAccessKeyId": KEY_ID, "Expires": expires, "Signature": base64.b64encode(mac).decode()}
-    return f"/{bucket}/?{urlencode(query | signed)}"
+    return f"{path}?{urlencode(query | signed)}"
