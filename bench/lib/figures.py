@@ -62,7 +62,7 @@ def result(figure: Figure, value: float, facts: dict[str, Any]) -> dict[str, Any
         "holds": figure.holds(value),
         "beside": figure.beside,
         "state": figure.state,
-        **facts,
+        **{name: float(f"{fact:.4g}") if isinstance(fact, float) else fact for name, fact in facts.items()},
     }
     factor = facts.get("server_factor")
     if factor is not None and factor < MIN_SERVER_FACTOR:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,20 @@ def test_no_module_is_dead() -> None:
         if path.name not in ("__init__.py", "__main__.py") and module_name(path) not in used
     ]
     assert not dead
+
+
+def test_files_that_call_themselves_pure_are_held_to_it() -> None:
+    """A module whose opening lines say ``P`` stands in the contract of pyproject.toml, and the other way round."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contract = next(one for one in config["tool"]["importlinter"]["contracts"] if one["name"].startswith("Pure files"))
+    said = set()
+    for path in tracked(".py"):
+        opening = ast.get_docstring(ast.parse(path.read_text())) if path.is_relative_to(PACKAGE) else None
+        if opening and re.search(r"(^|\s)P[.:](\s|$)", opening):
+            said.add(module_name(path))
+    listed = set(contract["source_modules"])
+    assert said <= listed, "add them to the contract"
+    assert all((ROOT / f"{name.replace('.', '/')}.py").exists() for name in listed)
 
 
 def test_every_test_is_collected() -> None:
