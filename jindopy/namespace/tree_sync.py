@@ -49,7 +49,11 @@ class TreeSync:
         self._progress = progress
         self._refresh = True
         self._generation = 0
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        """There is more to do, or all is over."""
+        self._ended = threading.Condition(lock)
+        """All is over: for the caller alone, so that it never takes a thread's wake-up."""
         self._to_list: list[Inode] = []
         self._to_expand: list[tuple[Inode, bytes]] = []
         self._busy = 0
@@ -74,7 +78,7 @@ class TreeSync:
             thread.start()
         with self._changed:
             while not self._over():
-                self._changed.wait(deadline.bounded(WAIT_SECONDS))
+                self._ended.wait(deadline.bounded(WAIT_SECONDS))
                 if deadline.passed:
                     self._stopped = True
                     self._changed.notify_all()
@@ -98,7 +102,6 @@ class TreeSync:
                 while not self._over() and not self._to_list and not self._to_expand:
                     self._changed.wait(WAIT_SECONDS)
                 if self._over():
-                    self._changed.notify_all()
                     return
                 directory = self._to_list.pop() if self._to_list else None
                 expand = self._to_expand.pop() if directory is None else None
@@ -121,7 +124,12 @@ class TreeSync:
                 if error is not None:
                     self._error = self._error or error
                     self._stopped = True
-                self._changed.notify_all()
+                if self._over():
+                    self._changed.notify_all()
+                    self._ended.notify_all()
+                else:
+                    # This thread takes one of them itself.
+                    self._changed.notify(len(found) + (more is not None) - 1)
 
     def _list(self, directory: Inode) -> tuple[Inode, bytes] | None:
         row = self._store.row(directory)
