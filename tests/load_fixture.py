@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,14 @@ from jindopy.read.path import ReadPath
 from jindopy.ufs import memory
 from jindopy.ufs.registry import open_driver
 from jindopy.vfs.operations import Vfs
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for something that another thread brings about."""
+    give_up = Deadline.after(seconds)
+    while not condition():
+        give_up.check("what the test waits for")
+        time.sleep(0.005)
 
 
 class Gate:
@@ -58,12 +67,14 @@ class LoadBench:
         self.store = memory.store(name)
         self.gate = Gate(name)
         self.ended: list[float] = []
+        self.ttl_seconds = 60.0
         self.start()
 
     def start(self) -> None:
         self.cache = Cache([TierSpec("SSD", str(self.root / "cache"), self.quota_bytes, 0.95, 0.8, 0)])
         self.master = EmbeddedMaster(
-            self.root / "state", [MountRequest(path=b"", uri=f"memory://{self.name}", driver=self.gate)]
+            self.root / "state",
+            [MountRequest(b"", f"memory://{self.name}", self.gate, ttl_seconds=self.ttl_seconds)],
         )
         self.pool = BufferPool(self.pool_bytes)
         self.filler = Filler(self.cache, self, self.pool, FillConfig())

@@ -22,7 +22,6 @@ from typing import Final, Protocol, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import JindoError, UsageError
-from jindopy.base.ident import FileVersion
 from jindopy.base.records import RecordError, decode, encode
 from jindopy.master.loadrun import FileLoader, LoadRun, LoadSpec
 from jindopy.master.progress import Failure, Figures, Phase, Progress
@@ -101,15 +100,13 @@ class Jobs:
         loader: FileLoader,
         *,
         clock: Clock = REAL_CLOCK,
-        on_loaded: Callable[[bytes, FileVersion], None] = lambda path, version: None,
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take up unfinished jobs; ``on_loaded`` hears of each file, ``on_over`` of each job's end."""
+        """Take up unfinished jobs; ``on_over`` is called at each job's end, before its watchers hear of it."""
         self._master = master
         self._store = store
         self._loader = loader
         self._clock = clock
-        self._on_loaded = on_loaded
         self._on_over = on_over
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
@@ -199,7 +196,6 @@ class Jobs:
                 job.spec,
                 job.progress,
                 stopping=stopping,
-                on_loaded=self._on_loaded,
                 on_phase=lambda phase: self._enter(job, phase),
             )
             failures, failure_count = run.run()
@@ -223,10 +219,7 @@ class Jobs:
     def _finish(self, job: Job, failures: tuple[Failure, ...], failure_count: int) -> None:
         phase = Phase.CANCELLED if job.cancelled else Phase.FAILED if failure_count else Phase.COMPLETE
         self._save(job, phase)
-        try:
-            self._on_over()
-        except JindoError as error:
-            LOG.warning("pins could not be brought up to date after load %s: %s", job.id, error)
+        self._on_over()
         job.progress.finish(phase, failures, failure_count)
 
     def _save(self, job: Job, phase: Phase) -> None:

@@ -121,7 +121,6 @@ class LoadRun:
         progress: Progress,
         *,
         stopping: Callable[[], bool],
-        on_loaded: Callable[[bytes, FileVersion], None],
         on_phase: Callable[[Phase], None],
     ) -> None:
         self._master = master
@@ -130,7 +129,6 @@ class LoadRun:
         self._spec = spec
         self._progress = progress
         self._stopping = stopping
-        self._on_loaded = on_loaded
         self._on_phase = on_phase
         self._deadline = Deadline.after(LOAD_SECONDS_MAX, _StopClock(stopping))
         self._lost = _Failures()
@@ -224,10 +222,9 @@ class LoadRun:
         """Whether every byte is cached."""
         return not version.size or self._loader.cached_bytes(version) >= version.size
 
-    def loaded(self, path: bytes, version: FileVersion) -> None:
+    def loaded(self, path: bytes) -> None:
         """A file is there."""
         self._reasons.pop(path, None)
-        self._on_loaded(path, version)
 
     def failed(self, path: bytes, version: FileVersion, error: JindoError) -> None:
         """A file is not there; when its version is gone, have the namespace ask what the UFS has instead."""
@@ -358,7 +355,7 @@ class _Round:
             self.bytes_done += version.size
             if self._number == 1:
                 self._run.progress.add(1, 0)
-            self._run.loaded(path, version)
+            self._run.loaded(path)
             return
         self._run.failed(path, version, error)
         if self._number > 1:

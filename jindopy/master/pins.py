@@ -1,28 +1,32 @@
 """Pins: paths whose files stay cached, whatever their version.
 
-A pin is a row in the namespace (mount, path prefix); in the cache a pin is a flag of one version.  ``reconcile`` makes
-the second follow the first: it walks what is pinned, flags the versions that are current, and takes the flag from every
-other version.  It runs after each change of pins, after loads and at the start; a version that becomes current in
-between is flagged when it is loaded or opened (``covers``).
+A pin is a row in the namespace (mount, path prefix); in the cache it is a flag of one version, set before the first
+byte comes.  *Reconciling* makes the second follow the first: walk what is pinned, flag the versions that are current,
+take the flag from all others.  It runs after each change of pins and each load, and in the background at the start and
+when the namespace says that directories changed, so that a new version is flagged whoever reads it.
 
-Bounds: PINS_MAX rows; what is remembered while reconciling is one cid for each flagged version.
-Lock: one, so that two reconciliations never work from different pins.
+Bounds: PINS_MAX rows; reconciling remembers one cid for each flagged version.
+Threads: one for the background; ``_lock`` makes reconciliations follow each other.
+On failure: flags stay as they are, with a line in the log; the next occasion tries again.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, final
 
-from jindopy._ext.blockstore import FileStat
+from jindopy._ext.blockstore import FileStat, TierStat
 from jindopy.base.clock import Deadline
-from jindopy.base.errors import NamespaceError, UsageError
-from jindopy.base.ident import Cid, FileVersion, MountId
+from jindopy.base.errors import JindoError, NamespaceError, UsageError
+from jindopy.base.ident import Cid, FileVersion, Inode, MountId
 from jindopy.base.units import format_size
 from jindopy.master.patterns import is_below
 from jindopy.master.selection import Found, Selection, Versions, walk_node
 from jindopy.namespace.api import MasterApi
+
+LOG = logging.getLogger("jindopy.pins")
 
 PINS_MAX: Final = 1000
 """Rows; whoever needs more pins the directory."""
@@ -30,8 +34,24 @@ PIN_SECONDS_MAX: Final = 1800.0
 """Listing what is to be pinned, to know its size."""
 
 
+SETTLE_SECONDS: Final = 2.0
+"""Changes of directories come in bursts, one listing after the other."""
+
+
+class Lease(Protocol):
+    """Keeps an entry of the cache while it is open."""
+
+    def close(self) -> None: ...
+
+
 class Flags(Protocol):
     """What pinning needs of a cache."""
+
+    def open(self, version: FileVersion) -> Lease:
+        """Make an entry, empty or not."""
+        ...
+
+    def stats(self) -> list[TierStat]: ...
 
     def peek(self, cid: Cid) -> FileStat | None: ...
 
@@ -56,9 +76,14 @@ class Pins:
         self._master = master
         self._cache = cache
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
+        self._wake = threading.Event()
         self._paths: tuple[bytes, ...] = ()
         self._remember()
+        self._thread = threading.Thread(target=self._follow, name="pins", daemon=True)
+        self._wake.set()
+        self._thread.start()
+        master.subscribe(self)
 
     def _remember(self) -> None:
         self._paths = tuple(path for _, path in self._master.pins())
@@ -67,10 +92,16 @@ class Pins:
         """Whether a path is pinned, by itself or with a directory above it."""
         return any(is_below(path, pinned) for pinned in self._paths)
 
-    def loaded(self, path: bytes, version: FileVersion) -> None:
-        """A version was loaded or opened: flag it if its path is pinned."""
-        if self._paths and self.covers(path):
-            self._cache.pin(version.cid, True)
+    def directory_changed(self, directory: Inode, generation: int) -> None:
+        """The namespace learnt of new versions (``namespace.api.Listener``)."""
+        if self._paths:
+            self._wake.set()
+
+    def _follow(self) -> None:
+        while self._wake.wait() and not self._closed.is_set():
+            self._wake.clear()
+            self.reconcile()
+            self._closed.wait(SETTLE_SECONDS)
 
     def pin(self, paths: Sequence[str], room_bytes: int) -> Pinned:
         """Pin what paths and globs select now, and what comes below them later.
@@ -118,20 +149,32 @@ class Pins:
 
     def reconcile(self) -> None:
         """Flag the current versions of what is pinned, and no others."""
-        with self._lock:
-            self._reconcile(Deadline.after(PIN_SECONDS_MAX))
+        try:
+            with self._lock:
+                self._reconcile(Deadline.after(PIN_SECONDS_MAX))
+        except JindoError as error:
+            LOG.warning("pins could not be brought up to date, what was pinned stays so: %s", error)
 
     def _reconcile(self, deadline: Deadline) -> None:
+        if not self._paths and not any(tier.pinned_bytes for tier in self._cache.stats()):
+            return  # spares listing the cache where nobody pins
         stale = {Cid(file.cid) for file in self._cache.files() if file.pinned}
         for _, version in self._pinned(deadline):
-            if self._closed:
+            if self._closed.is_set():
                 return
             if version.cid in stale:
                 stale.discard(version.cid)
-            else:
-                self._cache.pin(version.cid, True)
+            elif version.size:
+                self._flag(version)
         for cid in stale:
             self._cache.pin(cid, False)
+
+    def _flag(self, version: FileVersion) -> None:
+        lease = self._cache.open(version)
+        try:
+            self._cache.pin(version.cid, True)
+        finally:
+            lease.close()
 
     def _pinned(self, deadline: Deadline) -> Iterator[Found]:
         """Each file that is pinned, as the store knows it."""
@@ -173,10 +216,10 @@ class Pins:
         return Pinned(count, size_bytes, cached_bytes)
 
     def close(self) -> None:
-        """End a reconciliation that runs."""
-        self._closed = True
-        with self._lock:
-            return
+        """End the background thread."""
+        self._closed.set()
+        self._wake.set()
+        self._thread.join()
 
 
 def _shown(path: bytes) -> str:

@@ -10,15 +10,12 @@ Failure  JindoErrors go to the asker as one line; nothing here can harm the moun
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
-from jindopy.base.errors import JindoError
 from jindopy.base.ident import Cid, Kind, MountId
 from jindopy.base.units import format_size
 from jindopy.cache.fill import Filler
@@ -44,8 +41,6 @@ from jindopy.namespace.api import MasterApi, MountInfo, Node
 from jindopy.ufs.base import Capability, Driver
 from jindopy.vfs.operations import Vfs
 from jindopy.worker.loader import Loader
-
-LOG = logging.getLogger("jindopy.daemon")
 
 REQUEST_SECONDS_MAX: Final = 60.0
 """Metadata a request needs from the UFS: as long as a FUSE request would wait."""
@@ -99,32 +94,16 @@ class Daemon:
         self._versions = Versions(master.mounts())
         self._loader = Loader(cache, filler)
         self._pins = Pins(master, cache)
-        self._jobs = Jobs(
-            master, master, self._loader, clock=clock, on_loaded=self._pins.loaded, on_over=self._pins.reconcile
-        )
-        self._repin = threading.Thread(target=self._bring_pins_up_to_date, name="pins", daemon=True)
-        self._repin.start()
-
-    def _bring_pins_up_to_date(self) -> None:
-        try:
-            self._pins.reconcile()
-        except JindoError as error:
-            LOG.warning("pins could not be brought up to date, they are as they were: %s", error)
+        self._jobs = Jobs(master, master, self._loader, clock=clock, on_over=self._pins.reconcile)
 
     def close(self) -> None:
         """End loads (unfinished ones go on at the next start) and background work; the parts stay."""
-        self._pins.close()
         self._jobs.close()
-        self._repin.join()
+        self._pins.close()
 
     def shutdown(self, drain_seconds: float) -> None:
         """Have the mount end; returns at once."""
         self._shutdown(max(0.0, drain_seconds))
-
-    @property
-    def pins(self) -> Pins:
-        """The pins, for whoever opens new versions of pinned paths."""
-        return self._pins
 
     # Figures.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from load_fixture import LoadBench
+from load_fixture import LoadBench, until
 
 from jindopy.base.errors import BucketNotFound, NoSuchEntry, Unavailable, UsageError
 from jindopy.control.api import LoadProgress, LoadRequest
@@ -180,8 +180,7 @@ def test_a_load_goes_on_after_a_restart(bench: LoadBench) -> None:
     bench.gate.fail = lambda key: None if let_pass.acquire(timeout=0.2) else Unavailable("cut off by the restart")
     stream = bench.daemon.load(LoadRequest([]))
     job = next(stream).job
-    while bench.cache.owner_bytes(bench.version("a/f000").ufs_id)[1] < 20:
-        pass
+    until(lambda: bench.cache.owner_bytes(bench.gate.ufs_id)[1] >= 20)
     bench.stop()
     with pytest.raises(Exception, match="shutting down"):
         list(stream)
@@ -319,12 +318,10 @@ def test_readers_go_first(bench: LoadBench) -> None:
     bench.gate.open.clear()
     stream = bench.daemon.load(LoadRequest(["many"]))
     next(stream)
-    while len(bench.gate.gets) < 14:
-        assert bench.gate.waiting.wait(10)
+    until(lambda: len(bench.gate.gets) == 14)
     reader = threading.Thread(target=bench.read, args=("a/f000",))
     reader.start()
-    while b"a/f000" not in bench.gate.gets:
-        reader.join(0.01)
+    until(lambda: b"a/f000" in bench.gate.gets)
     assert len(bench.gate.gets) == 15
     bench.gate.open.set()
     reader.join(10)

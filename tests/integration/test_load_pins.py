@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from load_fixture import LoadBench
+from load_fixture import LoadBench, until
 
 from jindopy.base.clock import Deadline
-from jindopy.base.errors import NoSuchEntry, UsageError
+from jindopy.base.errors import NoSuchEntry, Unavailable, UsageError
+from jindopy.master import pins
 
 MIB = 1 << 20
 
@@ -81,8 +82,8 @@ def test_pins_outlive_a_restart(bench: LoadBench) -> None:
     bench.daemon.pin(["a/f0*"])
     bench.restart()
     assert len(pinned(bench)) == 5
-    assert bench.daemon.pins.covers(b"a/f02")
-    assert not bench.daemon.pins.covers(b"a/f12")
+    assert bench.daemon.stat("a/f02").pinned
+    assert not bench.daemon.stat("a/f12").pinned
 
 
 def test_a_set_that_does_not_fit_is_refused_and_nothing_is_pinned(bench: LoadBench) -> None:
@@ -123,3 +124,34 @@ def test_more_pins_than_rows_are_refused(bench: LoadBench) -> None:
     with pytest.raises(UsageError, match="pin the directory"):
         bench.daemon.pin(["many/*"])
     assert bench.daemon.pin(["many"]).files == 1001
+
+
+def test_a_reader_of_a_new_version_finds_it_pinned(bench: LoadBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pins, "SETTLE_SECONDS", 0.05)
+    bench.restart()
+    bench.daemon.pin(["a"])
+    bench.put("a/f02", b"new")
+    for _ in bench.master.read_dir(bench.version("a").inode, deadline=Deadline.after(5), refresh=True):
+        pass
+    until(lambda: bench.version("a/f02").cid in pinned(bench))
+    assert bench.read("a/f02") == b"new"
+    assert bench.daemon.evict(["a/f02"]).files == 0
+    assert len(pinned(bench)) == 10
+
+
+@pytest.mark.expect_log("pins could not be brought up to date")
+def test_pins_stay_when_the_store_does_not_answer_at_the_start(
+    bench: LoadBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.load()
+    bench.daemon.pin(["a"])
+
+    def fail(operation: str, key: bytes) -> None:
+        raise Unavailable("connection refused")
+
+    bench.gate.inner.on_call = fail
+    bench.ttl_seconds = 0.0  # even what was listed just now must be asked for
+    bench.restart()
+    until(lambda: "could not be brought up to date" in caplog.text)
+    assert len(pinned(bench)) == 10
+    bench.gate.inner.on_call = None

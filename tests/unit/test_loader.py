@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from load_fixture import Gate
+from load_fixture import Gate, until
 
 from jindopy._ext.blockstore import TierSpec
 from jindopy._ext.iobuf import BufferPool
@@ -111,8 +111,7 @@ def test_many_small_files_are_on_the_way_at_once_but_not_all(make: Callable[...,
 
     thread = threading.Thread(target=place.loader.load, args=(source(), place.ear))
     thread.start()
-    while len(place.gate.gets) < 10:
-        assert place.gate.waiting.wait(10)
+    until(lambda: len(place.gate.gets) >= 10)
     assert len(taken) == len(place.gate.gets) == 10
     place.gate.open.set()
     thread.join(20)
@@ -124,9 +123,7 @@ def test_a_large_file_is_asked_for_in_windows(make: Callable[..., Place]) -> Non
     place.gate.open.clear()
     thread = threading.Thread(target=place.loader.load, args=([place.file(b"big", 100 * MIB)], place.ear))
     thread.start()
-    assert place.gate.waiting.wait(10)
-    while len(place.gate.gets) < 2:
-        pass
+    until(lambda: len(place.gate.gets) >= 2)
     assert len(place.gate.gets) == 2
     place.gate.open.set()
     thread.join(20)
