@@ -164,15 +164,21 @@ class OssDriver:
             headers = answer.headers
             if answer.announced is None:
                 raise BadAnswer("a HEAD without Content-Length", endpoint=self.endpoint, key=key)
-            return ObjectStat(
+            found = ObjectStat(
                 key,
                 answer.announced,
                 http_ns(headers.get("last-modified", "")),
                 _token(headers),
-                Kind.SYMLINK if headers.get("x-oss-object-type") == "Symlink" else Kind.FILE,
+                Kind.FILE,
                 _crc64(headers),
                 headers.get("x-oss-storage-class", ""),
             )
+        if headers.get("x-oss-object-type") != "Symlink":
+            return found
+        # Length, ETag and CRC of this HEAD are the target's; a listing shows the link's own.
+        with self._send("GET", key, params={"symlink": ""}, deadline=deadline) as answer:
+            token, mtime_ns = _token(answer.headers), http_ns(answer.headers.get("last-modified", ""))
+        return found._replace(token=token, mtime_ns=mtime_ns, kind=Kind.SYMLINK, crc64=None)
 
     def list_page(
         self, prefix: bytes, *, delimiter: bool, cursor: str = "", limit: int = 1000, deadline: Deadline
@@ -195,6 +201,10 @@ class OssDriver:
                 self._list_v2 = False
                 return self.list_page(prefix, delimiter=delimiter, limit=limit, deadline=deadline)
             raise
+        # Sorted, so all between the first and the last have the prefix if those have.
+        for name in (*(entry.key for entry in listing.objects[:: max(1, len(listing.objects) - 1)]), *listing.prefixes):
+            if not name.startswith(prefix):
+                raise BadAnswer("a listing of other keys than were asked for", endpoint=self.endpoint, key=name)
         return ListPage(listing.objects, listing.prefixes, self._next_cursor(listing))
 
     def get(self, key: bytes, offset: int, size_bytes: int, *, token: bytes | None, deadline: Deadline) -> OssBody:
@@ -234,7 +244,7 @@ class OssDriver:
         return self._put_parts(key, first, second, parts, deadline)
 
     def delete(self, keys: list[bytes], *, deadline: Deadline) -> None:
-        plain = [key for key in keys if self._text(key).isprintable()]
+        plain = [key for key in keys if self._name(key).isprintable()]
         for start in range(0, len(plain), DELETE_KEYS_MAX):
             document = oss_xml.delete_document(plain[start : start + DELETE_KEYS_MAX])
             headers = {"Content-MD5": _md5(document), "Content-Type": "application/xml"}

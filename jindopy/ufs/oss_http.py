@@ -28,6 +28,7 @@ from urllib3.exceptions import (
     HTTPError,
     NameResolutionError,
     NewConnectionError,
+    ReadTimeoutError,
     SSLError,
 )
 
@@ -227,34 +228,30 @@ class Transport:
         )
 
     def _failure(self, error: Exception) -> JindoError:
-        endpoint = self._options.endpoint
+        options = self._options
+        inside = "(an -internal endpoint answers only inside its region)"
+        kind: type[Unavailable | BadAnswer] = Unavailable
         if isinstance(error, NameResolutionError):
-            return Unavailable(
-                f"the name {self._options.request_host} cannot be resolved; check fs.oss.endpoint, the bucket's name "
-                "and this machine's DNS",
-                endpoint=endpoint,
+            text = f"the name {options.request_host} cannot be resolved; check fs.oss.endpoint, the bucket and DNS"
+        elif isinstance(error, NewConnectionError):
+            text = (
+                f"no connection ({_cause(error)}); check fs.oss.endpoint, and that this machine may reach it {inside}"
             )
-        if isinstance(error, NewConnectionError):
-            return Unavailable(
-                f"no connection ({_cause(error)}); check that fs.oss.endpoint is right and that this machine may reach "
-                "it (an -internal endpoint answers only inside its region)",
-                endpoint=endpoint,
-            )
-        if isinstance(error, ConnectTimeoutError):
-            return Unavailable(
-                f"no connection within {self._options.connect_seconds:g} s; check fs.oss.endpoint, proxies and "
-                "firewalls (an -internal endpoint answers only inside its region)",
-                endpoint=endpoint,
-            )
-        if isinstance(error, SSLError):
+        elif isinstance(error, ConnectTimeoutError):
+            text = f"no connection within {options.connect_seconds:g} s; check fs.oss.endpoint and firewalls {inside}"
+        elif isinstance(error, ReadTimeoutError):
+            text = f"no answer within {options.silence_seconds:g} s"
+        elif isinstance(error, SSLError):
+            kind = BadAnswer
+            text = f"TLS failed ({_cause(error)}); is this an https port?"
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                return BadAnswer(
+                text = (
                     "the server's certificate is not trusted; name its authority by fs.oss.ca.file, or check who "
-                    "answers at this address",
-                    endpoint=endpoint,
+                    "answers at this address"
                 )
-            return BadAnswer(f"TLS failed ({_cause(error)}); is this an https port?", endpoint=endpoint)
-        return Unavailable(f"the connection broke ({_cause(error)})", endpoint=endpoint)
+        else:
+            text = f"the connection broke ({_cause(error)})"
+        return kind(text, endpoint=options.endpoint)
 
 
 def _cause(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 from xml.parsers import expat
@@ -115,9 +116,10 @@ def _listing(rows: Sequence[tuple[bytes, ...]], prefixes: list[bytes], fields: d
         )
         for key, modified, etag, kind, size, storage_class in rows
     ]
+    objects.sort(key=itemgetter(0))  # free where they are sorted already, as OSS sends them
     return Listing(
         objects,
-        [decode(prefix) for prefix in prefixes],
+        sorted(decode(prefix) for prefix in prefixes),
         fields[b"IsTruncated"] == b"true",
         decode(fields.get(b"NextMarker", b"")),
         fields.get(b"NextContinuationToken", b"").decode("ascii", "replace"),

@@ -50,9 +50,10 @@ def test_both_parsers_agree_and_give_back_every_byte(rows: list[tuple[bytes, int
     text = document(rows, prefixes)
     listing = oss_xml.parse_listing(text)
     assert listing == oss_xml._parse_by_expat(text)
+    rows = sorted(rows, key=lambda row: row[0])
     assert [(o.key, o.size, o.token) for o in listing.objects] == [(k, s, b"%X" % s) for k, s, _ in rows]
     assert [o.kind is Kind.SYMLINK for o in listing.objects] == [kind == "Symlink" for _, _, kind in rows]
-    assert listing.prefixes == prefixes
+    assert listing.prefixes == sorted(prefixes)
     assert (listing.truncated, listing.next_token, listing.next_marker) == (True, "to+ken/=", b"a/b%2F")
 
 
