@@ -4,13 +4,16 @@
     --lazy   detach at once, open files go on being served until they are closed
     --force  abort the mount's own FUSE connection, then detach: open files end with an error
 
-Whatever the way, the command returns only when the daemon has closed its cache (its socket is gone), so that the next
-mount can take it; only ``--lazy`` does not wait.  A dead mount is simply cleaned up.
+Whatever the way, the command returns only when the daemon has ended, so that the next mount can take its cache; only
+``--lazy`` does not wait.  Who the daemon is, the kernel says of its socket: it need not answer.  A dead mount is simply
+cleaned up.
 """
 
 from __future__ import annotations
 
 import errno
+import os
+import select
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,14 +21,14 @@ import click
 
 from jindopy.base import mountinfo
 from jindopy.base.clock import REAL_CLOCK, Deadline
-from jindopy.base.errors import MountPointError, UsageError
+from jindopy.base.errors import JindoError, MountPointError, UsageError
 from jindopy.base.ident import mount_point_id
 from jindopy.base.mountinfo import Liveness, MountEntry
 from jindopy.base.units import parse_duration
 from jindopy.cli.options import run_dir_option, run_dirs
 from jindopy.cli.output import examples, json_option, print_json, print_table, shown, tell
 from jindopy.control.api import OpenFileInfo
-from jindopy.control.client import resolve, run_dirs_of
+from jindopy.control.client import ControlClient, resolve, run_dirs_of
 
 PROBE_SECONDS = 5.0
 RETRY_SECONDS = 0.2
@@ -92,20 +95,30 @@ def take_away(entry: MountEntry, sockets: list[Path], *, wait_seconds: float, la
     if mountinfo.probe(point, PROBE_SECONDS) is Liveness.DEAD:
         clean_up_dead(entry, sockets)
         return Outcome(point, "cleaned up")
+    daemon = _daemon(sockets)
+    try:
+        return _take_living(entry, daemon, wait_seconds=wait_seconds, lazy=lazy, force=force)
+    finally:
+        if daemon is not None:
+            os.close(daemon)
+
+
+def _take_living(entry: MountEntry, daemon: int | None, *, wait_seconds: float, lazy: bool, force: bool) -> Outcome:
+    point = entry.mount_point
     if lazy or force:
         users = _users(point)
         if force:
             mountinfo.abort(entry)
         _unmount(point, lazy=True)
         if force:
-            _wait_for_daemon(sockets)
+            _wait_for(daemon)
         return Outcome(point, "aborted" if force else "detached", users)
     deadline = Deadline.after(wait_seconds)
     while not _unmount(point, lazy=False):
         if deadline.passed:
             return Outcome(point, "busy", _users(point))
         REAL_CLOCK.sleep(deadline.bounded(RETRY_SECONDS))
-    _wait_for_daemon(sockets)
+    _wait_for(daemon)
     return Outcome(point, "unmounted")
 
 
@@ -132,13 +145,20 @@ def _users(point: str) -> list[OpenFileInfo]:
     return [OpenFileInfo(*file) for file in mountinfo.open_files(point)]
 
 
-def _wait_for_daemon(sockets: list[Path]) -> None:
-    deadline = Deadline.after(CLOSE_SECONDS)
-    while any(path.exists() for path in sockets):
-        if deadline.passed:
-            tell("unmounted, but the daemon has not ended yet; its log says what it waits for")
-            return
-        REAL_CLOCK.sleep(0.02)
+def _daemon(sockets: list[Path]) -> int | None:
+    """A descriptor of the daemon's process; None when nobody listens (any more)."""
+    for path in sockets:
+        if path.exists():
+            try:
+                return os.pidfd_open(ControlClient(path).daemon_pid())
+            except (JindoError, ProcessLookupError):
+                continue
+    return None
+
+
+def _wait_for(daemon: int | None) -> None:
+    if daemon is not None and not select.select([daemon], [], [], CLOSE_SECONDS)[0]:
+        tell("unmounted, but the daemon has not ended yet; its log says what it waits for")
 
 
 def _tell_busy(outcome: Outcome) -> None:

@@ -30,7 +30,7 @@ from jindopy.control.api import (
     PathsResult,
     ScrubProgress,
 )
-from jindopy.control.server import address_of, peer_uid
+from jindopy.control.server import address_of, peer
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 120.0
@@ -97,6 +97,11 @@ class ControlClient:
     def shutdown(self, drain_seconds: float) -> None:
         self._call("shutdown", drain_seconds=drain_seconds)
 
+    def daemon_pid(self) -> int:
+        """The process that listens, asked of the kernel: it is told even when that process answers nothing."""
+        with self._connect() as connection:
+            return peer(connection)[0]
+
     def _call(self, operation: str, **arguments: Any) -> Any:
         with self._connect() as connection:
             for line in self._lines(connection, operation, arguments):
@@ -128,7 +133,7 @@ class ControlClient:
             raise MountPointError(
                 f"no mount answers at {self._path}; jindopy status lists those that run, jindopy mount starts one"
             ) from None
-        if os.geteuid() != 0 and peer_uid(connection) not in (0, os.geteuid()):
+        if os.geteuid() != 0 and peer(connection)[1] not in (0, os.geteuid()):
             connection.close()
             raise MountPointError(f"{self._path}: another user listens there; remove it, it is none of our mounts")
         return connection

@@ -56,10 +56,11 @@ def address_of(path: Path) -> Iterator[str]:
         os.close(directory)
 
 
-def peer_uid(connection: socket.socket) -> int:
-    """Effective user of the process at the other end when it connected."""
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """Process and effective user at the other end: of a client when it connected, of a server when it listened."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    return int(_UCRED.unpack(raw)[1])
+    pid, uid, _ = _UCRED.unpack(raw)
+    return pid, uid
 
 
 @final
@@ -164,7 +165,7 @@ class ControlServer:
     def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(REQUEST_SECONDS)
         try:
-            uid = peer_uid(connection)
+            _, uid = peer(connection)
             if uid not in (0, os.geteuid()):
                 raise ConfigError(f"this mount belongs to user {os.geteuid()}; only that user and root may ask it")
             chunks = iter(lambda: connection.recv(65536), b"")

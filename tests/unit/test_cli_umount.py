@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +19,9 @@ from jindopy.base.ident import mount_point_id
 from jindopy.base.mountinfo import Liveness, OpenFile
 from jindopy.cli import umount as umount_module
 from jindopy.cli.main import main
+from jindopy.control.client import ControlClient
+from jindopy.control.server import ControlServer
+from tests.fake_daemon import FakeDaemon
 
 Run = Callable[..., Result]
 
@@ -124,9 +130,27 @@ def test_a_dead_mount_is_cleaned_up(run: Run, system: _System) -> None:
     assert not system.socket.exists()
 
 
+def test_the_daemons_end_is_waited_for(
+    run: Run, system: _System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.socket.unlink()
+    server = ControlServer(system.socket, FakeDaemon())
+    server.start()
+    try:
+        daemon = subprocess.Popen(["sleep", "60"])
+        monkeypatch.setattr(ControlClient, "daemon_pid", lambda self: daemon.pid)
+        threading.Timer(0.3, daemon.kill).start()
+        started = time.monotonic()
+        assert run().exit_code == 0
+        assert time.monotonic() - started >= 0.29
+        daemon.wait()
+    finally:
+        server.close()
+
+
 def test_a_daemon_that_does_not_end_is_told(run: Run, system: _System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(umount_module, "CLOSE_SECONDS", 0.05)
-    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+    monkeypatch.setattr(ControlClient, "daemon_pid", lambda self: os.getpid())
     result = run()
     assert result.exit_code == 0
     assert "the daemon has not ended yet" in result.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -78,7 +77,7 @@ def _answer(connection: socket.socket) -> dict[str, object]:
 def test_every_operation_of_the_api_has_its_line() -> None:
     names = {name for name in vars(FakeDaemon) if not name.startswith("_")}
     assert set(protocol.OPERATIONS) == names
-    assert {name for name in vars(ControlClient) if not name.startswith("_")} == names
+    assert {name for name in vars(ControlClient) if not name.startswith("_")} == names | {"daemon_pid"}
 
 
 def test_calls_come_back_as_they_left(client: ControlClient, daemon: FakeDaemon) -> None:
@@ -243,7 +242,7 @@ def test_connections_are_bounded(path: Path, client: ControlClient) -> None:
 
 
 def test_other_users_are_refused(client: ControlClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "peer_uid", lambda connection: os.geteuid() + 1)
+    monkeypatch.setattr(server_module, "peer", lambda connection: (1, os.geteuid() + 1))
     with pytest.raises(ConfigError, match="only that user and root may ask"):
         client.status()
 
@@ -360,6 +359,11 @@ def test_no_answer_in_time(path: Path) -> None:
         ControlClient(path, answer_seconds=0.05).status()
 
 
+def test_who_listens_is_known_without_an_answer(client: ControlClient, daemon: FakeDaemon) -> None:
+    assert client.daemon_pid() == os.getpid()
+    assert daemon.calls == []
+
+
 def test_nobody_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MountPointError, match="no mount answers at"):
         ControlClient(path).status()
@@ -369,7 +373,7 @@ def test_a_stranger_behind_the_socket_is_not_asked(
     client: ControlClient, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module.os, "geteuid", lambda: 77_777)
-    monkeypatch.setattr(client_module, "peer_uid", lambda connection: struct.calcsize("i"))
+    monkeypatch.setattr(client_module, "peer", lambda connection: (1, 4))
     with pytest.raises(MountPointError, match="another user listens there"):
         client.status()
     assert daemon.calls == []
