@@ -2,20 +2,23 @@
 
 Each node is one allocation that ends in its name and token.  Two chained hash tables of one size find it: by number,
 and by (parent, name).  A directory has a second allocation with the list of its children.  Per inode with a name of 20
-bytes and an etag of 32: 208 bytes of node, 11 to 21 of buckets.
+bytes and an etag of 32: 208 bytes of node, 16 of buckets.
+
+The tables grow and shrink a bucket at a time (linear hashing): doubling them at once would stop every answer for 0.8 s
+at a million nodes.  Buckets up to ``bucket_count`` are in use, by hashes cut to ``bucket_mask``; where that names one
+that is not there yet, its entries are still in the bucket it will be split from, without the highest bit.
 
 Numbers.  A node's number is its inode if that number never named anything else, else the next one from 2**63 up.  What
 a number named must be known after the node is gone, so a *grave* keeps a fingerprint of it.  Graves are bounded: when
 ``GRAVES_MAX`` are full they are cleared and every inode up to the highest seen is *retired*: from then on its nodes get
 numbers from 2**63 up.
 
-Bounds: the caller's (see ``tree_trim``).  Buckets grow by doubling, all at once: 50 ms at a million nodes.
-Threads: none of its own; the caller's lock guards a tree.  On failure: a function that needs memory and gets none
-changes nothing and says so.
+Bounds: the caller's (see ``tree_trim``).  Threads: none of its own; the caller's lock guards a tree.  On failure: a
+function that needs memory and gets none changes nothing and says so.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 
@@ -62,12 +65,17 @@ cdef uint32_t _name_hash(const Tree* tree, const Node* parent, const char* name,
     return <uint32_t> _hash(tree, jindo_mix(parent.nodeid, ODD), name, size)
 
 
+cdef size_t _bucket(const Tree* tree, uint64_t hash) noexcept nogil:
+    cdef size_t bucket = hash & tree.bucket_mask
+    return bucket if bucket < tree.bucket_count else bucket & (tree.bucket_mask >> 1)
+
+
 cdef size_t _id_bucket(const Tree* tree, uint64_t nodeid) noexcept nogil:
-    return jindo_mix(nodeid ^ tree.seed, ODD) & (tree.bucket_count - 1)
+    return _bucket(tree, jindo_mix(nodeid ^ tree.seed, ODD))
 
 
 cdef size_t _name_bucket(const Tree* tree, uint32_t name_hash) noexcept nogil:
-    return name_hash & (tree.bucket_count - 1)
+    return _bucket(tree, name_hash)
 
 
 # What tells two versions of one inode apart.  A directory has only one: its bytes are its children.
@@ -101,47 +109,89 @@ cdef void _free(Tree* tree, void* memory) noexcept nogil:
         free(memory)
 
 
-# Give both tables another size; without memory they keep theirs, and are slower.
-cdef int _resize(Tree* tree, size_t bucket_count) noexcept nogil:
-    cdef Node** by_id = <Node**> _allocate_zeros(tree, bucket_count, sizeof(Node*))
-    cdef Node** by_name = <Node**> _allocate_zeros(tree, bucket_count, sizeof(Node*))
-    cdef Node** old_by_id = tree.by_id
-    cdef Node** old_by_name = tree.by_name
-    cdef size_t old_count = tree.bucket_count
-    cdef size_t i, bucket
-    cdef Node* node
-    cdef Node* next_node
+# ---- buckets
+
+# Room for another number of buckets in both tables.  What was never used of it takes no memory and is not counted.
+cdef int _reserve(Tree* tree, size_t capacity) noexcept nogil:
+    cdef Node** by_id = <Node**> realloc(tree.by_id, capacity * sizeof(Node*))
+    cdef Node** by_name
+    if by_id != NULL:
+        tree.by_id = by_id
+    by_name = <Node**> realloc(tree.by_name, capacity * sizeof(Node*))
+    if by_name != NULL:
+        tree.by_name = by_name
     if by_id == NULL or by_name == NULL:
-        _free(tree, by_id)
-        _free(tree, by_name)
         return -1
-    tree.by_id = by_id
-    tree.by_name = by_name
-    tree.bucket_count = bucket_count
-    for i in range(old_count):
-        node = old_by_id[i]
-        while node != NULL:
-            next_node = node.next_by_id
-            bucket = _id_bucket(tree, node.nodeid)
-            node.next_by_id = by_id[bucket]
-            by_id[bucket] = node
-            node = next_node
-        node = old_by_name[i]
-        while node != NULL:
-            next_node = node.next_by_name
-            bucket = _name_bucket(tree, node.name_hash)
-            node.next_by_name = by_name[bucket]
-            by_name[bucket] = node
-            node = next_node
-    _free(tree, old_by_id)
-    _free(tree, old_by_name)
+    tree.bucket_capacity = capacity
     return 0
+
+
+# One bucket more: the new one takes its entries from the one they have been in so far.  Without memory there is none,
+# and chains get longer.
+cdef void _split_bucket(Tree* tree) noexcept nogil:
+    cdef size_t new = tree.bucket_count
+    cdef size_t old
+    cdef Node* node
+    cdef Node** link
+    if new == tree.bucket_capacity and _reserve(tree, new * 2) < 0:
+        return
+    if new > tree.bucket_mask:
+        tree.bucket_mask = tree.bucket_mask * 2 + 1
+    tree.bucket_count += 1
+    tree.memory_bytes += 2 * sizeof(Node*)
+    tree.by_id[new] = tree.by_name[new] = NULL
+    old = new & (tree.bucket_mask >> 1)
+    link = &tree.by_id[old]
+    while link[0] != NULL:
+        node = link[0]
+        if _id_bucket(tree, node.nodeid) == new:
+            link[0] = node.next_by_id
+            node.next_by_id = tree.by_id[new]
+            tree.by_id[new] = node
+        else:
+            link = &node.next_by_id
+    link = &tree.by_name[old]
+    while link[0] != NULL:
+        node = link[0]
+        if _name_bucket(tree, node.name_hash) == new:
+            link[0] = node.next_by_name
+            node.next_by_name = tree.by_name[new]
+            tree.by_name[new] = node
+        else:
+            link = &node.next_by_name
+
+
+# One bucket less: the last one's entries go back to where they were split from.
+cdef void _merge_bucket(Tree* tree) noexcept nogil:
+    cdef size_t last = tree.bucket_count - 1
+    cdef size_t into = last & (tree.bucket_mask >> 1)
+    cdef Node** link = &tree.by_id[into]
+    while link[0] != NULL:
+        link = &link[0].next_by_id
+    link[0] = tree.by_id[last]
+    link = &tree.by_name[into]
+    while link[0] != NULL:
+        link = &link[0].next_by_name
+    link[0] = tree.by_name[last]
+    tree.bucket_count = last
+    tree.memory_bytes -= 2 * sizeof(Node*)
+    if last == (tree.bucket_mask >> 1) + 1:
+        tree.bucket_mask >>= 1
+    if tree.bucket_count * 4 <= tree.bucket_capacity:
+        _reserve(tree, tree.bucket_capacity // 2)
 
 
 cdef int tree_open(Tree* tree, uint64_t seed) noexcept nogil:
     tree.seed = seed
     tree.next_number = FIRST_RENUMBERED
-    return _resize(tree, BUCKETS_MIN)
+    if _reserve(tree, BUCKETS_MIN) < 0:
+        return -1
+    memset(tree.by_id, 0, BUCKETS_MIN * sizeof(Node*))
+    memset(tree.by_name, 0, BUCKETS_MIN * sizeof(Node*))
+    tree.bucket_count = BUCKETS_MIN
+    tree.bucket_mask = BUCKETS_MIN - 1
+    tree.memory_bytes = BUCKETS_MIN * 2 * sizeof(Node*)
+    return 0
 
 
 cdef void tree_close(Tree* tree) noexcept nogil:
@@ -155,8 +205,8 @@ cdef void tree_close(Tree* tree) noexcept nogil:
             _free(tree, node.dir)
             _free(tree, node)
             node = next_node
-    _free(tree, tree.by_id)
-    _free(tree, tree.by_name)
+    free(tree.by_id)
+    free(tree.by_name)
     _free(tree, tree.graves)
     memset(tree, 0, sizeof(Tree))
 
@@ -267,9 +317,8 @@ cdef Node* tree_make(
     cdef Node* node
     if kind == DIRECTORY:
         token_size = 0
-    # Load 0.75 to 1.5: a longer chain now and then costs less than the memory of more buckets.
-    if tree.count * 2 > tree.bucket_count * 3:
-        _resize(tree, tree.bucket_count * 2)
+    if tree.count >= tree.bucket_count:
+        _split_bucket(tree)
     node = <Node*> _allocate(tree, sizeof(Node) + name_size + token_size)
     if node == NULL:
         return NULL
@@ -317,6 +366,8 @@ cdef void _destroy(Tree* tree, Node* node) noexcept nogil:
         tree.renumbered_dir_count -= 1
     _free(tree, node.dir)
     _free(tree, node)
+    while tree.count * 4 < tree.bucket_count and tree.bucket_count > BUCKETS_MIN:
+        _merge_bucket(tree)
 
 
 # ---- the tree
@@ -413,7 +464,4 @@ cdef void tree_trim(Tree* tree, size_t target_bytes, int64_t now_ns) noexcept no
                 break
             node = parent
         if node == tree.root:
-            break
-    while tree.bucket_count > BUCKETS_MIN and tree.count * 8 < tree.bucket_count:
-        if _resize(tree, tree.bucket_count // 2) < 0:
             break

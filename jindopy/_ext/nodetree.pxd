@@ -54,7 +54,9 @@ cdef struct Tree:
     Node* root
     Node** by_id
     Node** by_name
-    size_t bucket_count  # of each table, a power of 2
+    size_t bucket_count  # of each table; what is between it and bucket_capacity was never written
+    size_t bucket_mask  # the least power of 2 not below bucket_count, less 1
+    size_t bucket_capacity
     size_t count
     size_t memory_bytes
     uint64_t seed
