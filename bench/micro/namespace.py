@@ -35,7 +35,7 @@ class MadeUp:
     scheme = "madeup"
     ufs_id = UfsId("madeup://bucket")
     endpoint = "madeup"
-    capabilities = Capability.STRONG_TOKEN | Capability.FLAT_LIST
+    capabilities = Capability.STRONG_TOKEN
 
     def __init__(self, count: int, in_a_directory: int) -> None:
         self.directories, self.files = count // in_a_directory, in_a_directory

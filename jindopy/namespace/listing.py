@@ -20,7 +20,7 @@ from jindopy.base.clock import Deadline
 from jindopy.base.errors import JindoError, NoSuchEntry
 from jindopy.base.ident import Inode
 from jindopy.base.metrics import SYNC_SKIPPED_KEYS
-from jindopy.namespace.diff import ListingMerge, decided
+from jindopy.namespace.diff import KnownTuple, ListingMerge, decided
 from jindopy.namespace.keys import CLASH
 from jindopy.namespace.mounts import Mounted
 from jindopy.namespace.pages import Names
@@ -109,6 +109,10 @@ class ListingWork:
         self._resume_bound = b""
         self._dirty = False
         self._before = DirState()
+        self.resumable = True
+        """Its cursor means something to a later listing of this directory alone."""
+        self.fresh = False
+        """The directory was made just now: nothing is known below it."""
 
     def resume(self, state: DirState) -> None:
         """Go on where an unfinished listing stopped."""
@@ -122,15 +126,13 @@ class ListingWork:
     def write_page(self, tx: Transaction, names: Names, cursor: str) -> None:
         """One page's transaction."""
         listing, directory = self.listing, self.listing.directory
-        if tx.row(directory) is None:
-            raise NoSuchEntry(f"inode {directory} is gone")
         if not self.begun:
-            self._before = tx.dir_state(directory)
-            if not listing.generation:
-                listing.generation = tx.draw_generation()
+            self.begin(tx)
+        elif tx.row(directory) is None:
+            raise NoSuchEntry(f"inode {directory} is gone")
         last = not cursor
         bound = None if last else names.bound
-        rows = [row for row in tx.known(directory, self.bound, bound) if row[0] not in self.anchors]
+        rows = self._known(tx, bound)
         self._dirty = self._dirty or any(row[6] is not None for row in rows)
         changes = self._merge.page(names.files, names.directories, bound, rows)
         tx.apply(directory, self._mounted.info.id, listing.generation, changes)
@@ -150,10 +152,28 @@ class ListingWork:
         listing.entries += len(names.files) + len(names.directories)
         if last:
             self._finish(tx)
-        else:
+        elif self.resumable:
             self._save_progress(tx, names.bound, cursor)
-        self.begun = True
         self.cursor, self.bound, self.complete = cursor, names.bound, last
+
+    def begin(self, tx: Transaction) -> None:
+        """The listing's number is drawn with its first page."""
+        self.begun = True
+        if not self.fresh:
+            if tx.row(self.listing.directory) is None:
+                raise NoSuchEntry(f"inode {self.listing.directory} is gone")
+            self._before = tx.dir_state(self.listing.directory)
+        if not self.listing.generation:
+            self.listing.generation = tx.draw_generation()
+
+    def save_begun(self, tx: Transaction) -> None:
+        """Note that a listing is under way which can't go on after a crash."""
+        state = self._before._replace(running_gen=self.listing.generation, started_ns=self.listing.since_ns)
+        tx.save_dir_state(self.listing.directory, state._replace(cursor="", bound=b""))
+
+    def _known(self, tx: Transaction, bound: bytes | None) -> list[KnownTuple]:
+        rows = tx.known(self.listing.directory, self.bound, bound)
+        return [row for row in rows if row[0] not in self.anchors] if self.anchors else rows
 
     def _save_progress(self, tx: Transaction, bound: bytes, cursor: str) -> None:
         oldest = self._merge.oldest_carried

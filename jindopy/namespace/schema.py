@@ -132,6 +132,15 @@ def v1_tables(db: Database) -> None:
         pk="inode",
         not_null={"generation"},
     )
+    db.table("flat_sync").create(
+        {
+            "inode": int,  # top of a tree being listed without a delimiter
+            "generation": int,  # of the tree_sync it is part of
+            "cursor": str,  # where it goes on; directories it is inside of then are listed on their own
+        },
+        pk="inode",
+        not_null={"generation", "cursor"},
+    )
     db.table("job").create(
         {
             "id": str,

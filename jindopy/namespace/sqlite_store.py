@@ -160,6 +160,13 @@ class SqliteStore:
             found = db.execute("SELECT generation FROM tree_sync WHERE inode = ?", (inode,)).fetchone()
         return None if found is None else int(found[0])
 
+    def flat_cursor(self, inode: int, generation: int) -> str:
+        """Where a flat listing that is part of that tree listing goes on; empty: at the start."""
+        statement = "SELECT cursor FROM flat_sync WHERE inode = ? AND generation = ?"
+        with self._file.reader() as db:
+            found = db.execute(statement, (inode, generation)).fetchone()
+        return "" if found is None else str(found[0])
+
     def purge(self, limit: int = 2000) -> bool:
         """Delete some rows below dropped directories; whether there may be more to do."""
         with self._file.reader() as db:

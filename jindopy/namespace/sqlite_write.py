@@ -195,6 +195,10 @@ class Transaction:
 
     def end_tree_sync(self, inode: int, generation: int) -> None:
         self.db.execute("DELETE FROM tree_sync WHERE inode = ? AND generation = ?", (inode, generation))
+        self.db.execute("DELETE FROM flat_sync WHERE generation = ?", (generation,))
+
+    def save_flat_cursor(self, inode: int, generation: int, cursor: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO flat_sync VALUES (?, ?, ?)", (inode, generation, cursor))
 
     # The mount table
 

@@ -22,7 +22,7 @@ import contextlib
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol, final
@@ -238,14 +238,18 @@ class Lister:
             live = self._live.get(directory)
             return None if live is None else live.listing
 
-    def list_now(self, directory: Inode, resume_after: int, deadline: Deadline) -> Listing:
-        """List in this thread, or wait for the listing under way."""
+    def claim(self, directory: Inode, resume_after: int) -> tuple[Listing, bool]:
+        """The listing of a directory, and whether it is the caller's to do."""
         with self._lock:
             live = self._live.setdefault(directory, _Live())
-            listing = live.listing
-            mine = listing is None
-            if listing is None:
-                listing = live.listing = Listing(directory, resume_after)
+            mine = live.listing is None
+            if live.listing is None:
+                live.listing = Listing(directory, resume_after)
+            return live.listing, mine
+
+    def list_now(self, directory: Inode, resume_after: int, deadline: Deadline) -> Listing:
+        """List in this thread, or wait for the listing under way."""
+        listing, mine = self.claim(directory, resume_after)
         if mine:
             self._execute(listing)
         listing.join(deadline)
@@ -255,18 +259,19 @@ class Lister:
         try:
             self._pool.submit(self._execute, listing)
         except RuntimeError:  # the pool is shut down
-            self._end(listing, NamespaceError("the namespace is closed"))
+            self.end(listing, NamespaceError("the namespace is closed"))
 
     def _execute(self, listing: Listing) -> None:
         try:
             self._run(listing)
         except JindoError as error:
-            self._end(listing, error)
+            self.end(listing, error)
         except Exception as error:
             log.exception("listing inode %d failed", listing.directory)
-            self._end(listing, NamespaceError(f"listing failed: {error!r}"))
+            self.end(listing, NamespaceError(f"listing failed: {error!r}"))
 
-    def _end(self, listing: Listing, error: JindoError) -> None:
+    def end(self, listing: Listing, error: JindoError) -> None:
+        """It failed: tell who waits for it."""
         try:
             if isinstance(error, BadAnswer) and listing.generation:
                 # Perhaps the cursor is what the server does not like: begin at the start next time.
@@ -274,10 +279,11 @@ class Lister:
                     state = tx.dir_state(listing.directory)
                     tx.save_dir_state(listing.directory, DirState(state.complete_gen, state.listed_ns))
         finally:
-            self._retire(listing)
+            self.retire(listing)
             listing.fail(error)
 
-    def _retire(self, listing: Listing) -> None:
+    def retire(self, listing: Listing) -> None:
+        """It is not under way any more; readers may still look at it."""
         with self._lock:
             live = self._live.get(listing.directory)
             if live is not None and live.listing is listing:
@@ -296,44 +302,49 @@ class Lister:
         listing.since_ns = self._clock.wall_ns()
         if self._resumable(listing, mounted, state):
             work.resume(state)
-        ahead = None
-        while True:
-            if self._closing:
-                raise NamespaceError("the namespace is closing")
-            page = self._page(mounted, prefix, work.cursor) if ahead is None else ahead()
+        pages = self.pages(mounted, prefix, work.cursor, delimiter=True)
+        while not work.complete:
+            page = next(pages)
             names = names_of(page, prefix, work.bound, work.anchors)
-            if page.cursor and page.cursor == work.cursor:
-                raise BadAnswer("the listing does not advance", endpoint=mounted.driver.endpoint, key=prefix)
-            ahead = self._ask_ahead(mounted, prefix, page.cursor) if page.cursor else None
             if not work.begun:
-                self._detach_views(directory, listing)
+                self.detach_views(listing)
             with self._store.write() as tx:
                 work.write_page(tx, names, page.cursor)
-            if work.complete:
-                break
-            listing.advance(work.bound)
-        self._retire(listing)
-        listing.advance(work.bound, finished=True)
-        if work.altered:
-            self.changed(directory, listing.generation)
+            if not work.complete:
+                listing.advance(work.bound)
+        self.publish(work)
         self.purge()
 
-    def _page(self, mounted: Mounted, prefix: bytes, cursor: str) -> ListPage:
-        deadline = Deadline.after(PAGE_SECONDS, self._clock)
-        return mounted.driver.list_page(prefix, delimiter=True, cursor=cursor, limit=PAGE_KEYS, deadline=deadline)
+    def publish(self, work: ListingWork) -> None:
+        """All of a listing is in the store."""
+        self.retire(work.listing)
+        work.listing.advance(work.bound, finished=True)
+        if work.altered:
+            self.changed(work.listing.directory, work.listing.generation)
 
-    def _ask_ahead(self, mounted: Mounted, prefix: bytes, cursor: str) -> Callable[[], ListPage] | None:
-        """Have a thread of the pool ask for the next page while this one is written."""
-        try:
-            asked = self._pool.submit(self._page, mounted, prefix, cursor)
-        except RuntimeError:  # the pool is shut down
-            return None
+    def pages(self, mounted: Mounted, prefix: bytes, cursor: str, *, delimiter: bool) -> Iterator[ListPage]:
+        """Pages of a listing, each asked for while the caller is busy with the one before."""
+        driver = mounted.driver
 
-        def answer() -> ListPage:
+        def ask(cursor: str) -> ListPage:
+            deadline = Deadline.after(PAGE_SECONDS, self._clock)
+            return driver.list_page(prefix, delimiter=delimiter, cursor=cursor, limit=PAGE_KEYS, deadline=deadline)
+
+        page = ask(cursor)
+        while page.cursor:
+            if page.cursor == cursor:
+                raise BadAnswer("the listing does not advance", endpoint=driver.endpoint, key=prefix)
+            cursor = page.cursor
+            if self._closing:
+                raise NamespaceError("the namespace is closing")
+            try:
+                ahead = self._pool.submit(ask, cursor)
+            except RuntimeError:  # the pool is shut down
+                raise NamespaceError("the namespace is closing") from None
+            yield page
             # Not begun yet: all threads are busy, perhaps all with waiting here.  Then this one asks itself.
-            return self._page(mounted, prefix, cursor) if asked.cancel() else asked.result()
-
-        return answer
+            page = ask(cursor) if ahead.cancel() else ahead.result()
+        yield page
 
     def purge(self) -> None:
         """Delete what is left below dropped directories, in small steps."""
@@ -352,10 +363,10 @@ class Lister:
             return state.running_gen > listing.resume_after
         return seconds_left(state.started_ns, mounted.info.ttl_seconds, self._clock.wall_ns()) > 0
 
-    def _detach_views(self, directory: Inode, listing: Listing) -> None:
+    def detach_views(self, listing: Listing) -> None:
         """Give views of older generations a snapshot, before the first row changes."""
         with self._lock:
-            live = self._live.get(directory)
+            live = self._live.get(listing.directory)
             if live is None or all(view.listing is listing or view.snapshot is not None for view in live.views):
                 return
         shared = SharedSnapshot(self._store.snapshot()).share()

@@ -4,8 +4,9 @@ A tree listing is a row of ``tree_sync``: its directory and the generation at wh
 its complete generation is above that number, so a restart, or a second caller, repeats nothing that is finished, and a
 directory with a million keys goes on at its saved cursor.  The row goes when the whole tree is done.
 
-Flow: a stack of directories → each thread takes one, lists it if it is not done (``Lister.list_now``) → pushes a
-cursor over its subdirectories → threads take a thousand of them at a time.  So the stack grows with depth, not with
+Flow: a stack of directories → each thread takes one and, if it is not done, lists all below it in one pass where that
+pays (``flat_sync``), else the directory alone (``Lister.list_now``) → pushes a cursor over its subdirectories → threads
+take a thousand of them at a time.  So the stack grows with depth, not with
 the number of directories.
 
 On failure the first error stops all threads after their current directory and is raised; so does the deadline.
@@ -20,8 +21,9 @@ from jindopy.base.clock import Clock, Deadline
 from jindopy.base.errors import DeadlineExceeded, JindoError, NamespaceError, NoSuchEntry
 from jindopy.base.ident import Inode
 from jindopy.namespace.api import SyncProgress
+from jindopy.namespace.flat_sync import FlatSync
 from jindopy.namespace.listing import WAIT_SECONDS
-from jindopy.namespace.mounts import MountTable
+from jindopy.namespace.mounts import Mounted, MountTable
 from jindopy.namespace.sqlite_store import SqliteStore
 from jindopy.namespace.sync import Lister, seconds_left
 
@@ -142,12 +144,19 @@ class TreeSync:
             done = state.complete_gen > self._generation
             if not done and (self._refresh or not state.complete_gen or left <= 0):
                 try:
-                    listing = self._lister.list_now(directory, self._generation, self._deadline)
+                    self._list_now(directory, mounted)
                 except NoSuchEntry:
                     return None  # dropped meanwhile by its parent's listing
-                if self._progress is not None:
-                    self._progress.listed(1, listing.entries)
         return directory, b""
+
+    def _list_now(self, directory: Inode, mounted: Mounted) -> None:
+        flat = FlatSync(self._store, self._mounts, self._lister, self._clock, self._generation, self._progress)
+        flat.run(directory, mounted)
+        if self._store.dir_state(directory).complete_gen > self._generation:
+            return
+        listing = self._lister.list_now(directory, self._generation, self._deadline)
+        if self._progress is not None:
+            self._progress.listed(1, listing.entries)
 
     def _expand(self, directory: Inode, after: bytes) -> tuple[list[Inode], tuple[Inode, bytes] | None]:
         rows = self._store.subdirectories(directory, after, _SUBDIRECTORIES)
