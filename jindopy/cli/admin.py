@@ -16,7 +16,7 @@ from jindopy.base.errors import JindoError
 from jindopy.base.ident import mount_point_id
 from jindopy.base.units import format_duration, format_percent, format_size
 from jindopy.cli.options import connect, run_dir_option, run_dirs
-from jindopy.cli.output import cached_share, examples, json_option, paint, print_json, print_table, shown
+from jindopy.cli.output import cached_share, count, examples, json_option, paint, print_json, print_table, shown
 from jindopy.control.api import DaemonStatus
 from jindopy.control.client import ControlClient, run_dirs_of, sockets
 
@@ -112,21 +112,20 @@ def _print_mount(found: DaemonStatus) -> None:
     click.echo(
         f"{shown(found.mount_point)}  (id {found.mount_id}, pid {found.pid}, jindopy {found.version},"
         f" {found.transport}, up {format_duration(found.uptime_seconds)},"
-        f" {format_size(found.memory_bytes)} of memory, {found.open_files} open files)"
+        f" {format_size(found.memory_bytes)} of memory, {count(found.open_files, 'open file')})"
     )
     for ufs in found.mounts:
         ttl = "for ever" if ufs.ttl_seconds == float("inf") else format_duration(ufs.ttl_seconds)
         click.echo(f"  /{ufs.path}  {ufs.uri}  at {ufs.endpoint or 'this machine'}")
-        click.echo(
-            f"    cached    {cached_share(ufs.cached_bytes, ufs.size_bytes)}, {ufs.cached_files} of {ufs.files} files"
-        )
+        share = cached_share(ufs.cached_bytes, ufs.size_bytes)
+        click.echo(f"    cached    {share}, {ufs.cached_files:,} of {count(ufs.files, 'file')}")
         click.echo(f"    metadata  believed {ttl}, consistency {ufs.consistency}")
     for tier in found.tiers:
         state = tier.state if tier.state == "normal" else paint(tier.state, "red")
         click.echo(
             f"  tier {tier.name}  {tier.path}  {format_size(tier.used_bytes)} of {format_size(tier.quota_bytes)} used"
             f" ({format_percent(tier.used_bytes, tier.quota_bytes)}), {format_size(tier.pinned_bytes)} pinned,"
-            f" {format_size(tier.evicted_bytes)} evicted, {tier.files} files, {state}"
+            f" {format_size(tier.evicted_bytes)} evicted, {count(tier.files, 'file')}, {state}"
         )
     traffic = found.traffic
     click.echo(
@@ -134,17 +133,19 @@ def _print_mount(found: DaemonStatus) -> None:
         f" ({format_size(traffic.saved_bytes)} saved)"
     )
     click.echo(
-        f"  asked the storage for {format_size(traffic.ufs_bytes)}: {traffic.ufs_gets} GETs, {traffic.ufs_lists}"
-        f" listings, {traffic.ufs_heads} HEADs, {traffic.retries} retries"
+        f"  asked the storage for {format_size(traffic.ufs_bytes)}: {count(traffic.ufs_gets, 'GET')},"
+        f" {count(traffic.ufs_lists, 'listing')}, {count(traffic.ufs_heads, 'HEAD')}, {count(traffic.retries, 'retry')}"
     )
-    if traffic.crc_failures or traffic.stale_reads:
-        click.echo(paint(f"  {traffic.crc_failures} bad blocks healed, {traffic.stale_reads} stale reads", "yellow"))
+    warnings = [f"note: {note}" for note in found.notes]
+    if traffic.crc_failures:
+        warnings.append(f"{count(traffic.crc_failures, 'bad block')} found and fetched again")
+    if traffic.stale_reads:
+        warnings.append(f"{count(traffic.stale_reads, 'read')} of versions that are gone (ESTALE)")
     if found.skipped_keys:
-        click.echo(
-            paint(f"  {found.skipped_keys} keys that no path can hold: jindopy doctor {found.mount_point}", "yellow")
-        )
-    for note in found.notes:
-        click.echo(paint(f"  note: {note}", "yellow"))
+        keys = count(found.skipped_keys, "key")
+        warnings.append(f"{keys} that no path can hold: jindopy doctor {shown(found.mount_point)}")
+    for warning in warnings:
+        click.echo(paint(f"  {warning}", "yellow"))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import AccessDenied, BucketNotFound, ClockSkewed, ConfigError, JindoError, UfsError
 from jindopy.cli.admin import Overview
 from jindopy.cli.checks import Finding, Level
-from jindopy.cli.output import shown
+from jindopy.cli.output import count, shown
 from jindopy.config.settings import UfsMount
 from jindopy.control.api import DaemonStatus
 from jindopy.control.client import ControlClient
@@ -83,10 +83,11 @@ def fix_of(error: JindoError) -> str:
 
 def check_clock(endpoint: str, clock: Clock) -> Iterator[Finding]:
     """Compare clocks; a server that does not answer is told by the check that follows."""
-    sent = email.utils.parsedate_to_datetime(text) if (text := _date_of(endpoint)) else None
+    sent = email.utils.parsedate_tz(_date_of(endpoint))
     if sent is None:
         return
-    skew = clock.wall_ns() / 1e9 - sent.timestamp()
+    # A date without a zone is UTC here, as HTTP wants it.
+    skew = clock.wall_ns() / 1e9 - email.utils.mktime_tz((*sent[:9], sent[9] or 0))
     message = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} {endpoint}"
     fix = "set this machine's clock: timedatectl set-ntp true"
     if abs(skew) > SKEW_SECONDS_MAX:
@@ -157,7 +158,9 @@ def check_mount(status: DaemonStatus, entry: mountinfo.MountEntry | None) -> Ite
     if status.traffic.crc_failures:
         problems += 1
         fix = "check the cache's disk (smartctl); jindopy doctor --scrub checks every block"
-        yield Finding(name, Level.WARN, f"{status.traffic.crc_failures} cached blocks were bad and were healed", fix)
+        yield Finding(
+            name, Level.WARN, f"{count(status.traffic.crc_failures, 'cached block')} found bad and healed", fix
+        )
     for note in status.notes:
         problems += 1
         yield Finding(name, Level.WARN, note, "docs/TROUBLESHOOTING.md explains it")

@@ -6,7 +6,17 @@ import click
 
 from jindopy.base.units import format_percent, format_size
 from jindopy.cli.options import connect, connect_paths, run_dir_option
-from jindopy.cli.output import cached_share, examples, format_time, json_option, print_json, print_table, shown, tell
+from jindopy.cli.output import (
+    cached_share,
+    count,
+    examples,
+    format_time,
+    json_option,
+    print_json,
+    print_table,
+    shown,
+    tell,
+)
 from jindopy.control.api import EntryInfo, PathsResult
 
 _SIGNS = {"directory": "d", "symlink": "l", "file": "-"}
@@ -77,7 +87,7 @@ def _report(done: str, results: list[PathsResult], as_json: bool) -> int:
     if as_json:
         print_json(total)
     else:
-        click.echo(f"{done} {total.files} files, {format_size(total.bytes)}")
+        click.echo(f"{done} {count(total.files, 'file')}, {format_size(total.bytes)}")
         for message in total.messages:
             tell(shown(message))
     return 1 if total.messages else 0

@@ -19,7 +19,7 @@ from jindopy.cli.admin import overview
 from jindopy.cli.checks import Finding, Level, check_machine
 from jindopy.cli.checks_storage import check_mounts, check_skipped, check_storage
 from jindopy.cli.options import config_option, load_settings, settings_options
-from jindopy.cli.output import examples, json_option, paint, print_json, shown
+from jindopy.cli.output import count, examples, json_option, paint, print_json, shown
 from jindopy.config.facts import gather
 from jindopy.config.params import Loaded
 from jindopy.config.rationalize import parse_ufs, tier_paths, ufs_mounts
@@ -65,6 +65,9 @@ def doctor(
             if not as_json:
                 _print(finding)
 
+    if loaded.origins:
+        given = ", ".join(f"{name} ({origin})" for name, origin in sorted(loaded.origins.items()))
+        report(iter([Finding("settings", Level.OK, given)]))
     report(iter(check_machine(loaded.settings, dirs, facts)))
     report(check_mounts(overview([Path(dirs.run)])))
     if target is not None and is_storage:
@@ -94,18 +97,19 @@ def _scrub(client: ControlClient, *, quiet: bool) -> Iterator[Finding]:
     last = None
     for last in client.scrub():
         if not quiet and sys.stderr.isatty():
-            click.echo(f"\rchecked {last.files_checked} of {last.files_total} files", nl=False, err=True)
+            click.echo(f"\rchecked {last.files_checked:,} of {count(last.files_total, 'file')}", nl=False, err=True)
     if not quiet and sys.stderr.isatty():
         click.echo("\r\x1b[K", nl=False, err=True)
     if last is None or not last.done:
         yield Finding("scrub", Level.FAIL, "the mount ended before its cache was checked", "mount again and repeat")
         return
+    blocks, files = count(last.blocks_checked, "block"), count(last.files_checked, "file")
     if not last.blocks_bad:
-        yield Finding("scrub", Level.OK, f"{last.blocks_checked} blocks of {last.files_checked} files are sound")
+        yield Finding("scrub", Level.OK, f"{blocks} of {files} found sound")
         return
     fix = "nothing is lost: they are fetched again when read, or now by jindopy load; check the disk (smartctl)"
-    bad = f"{last.blocks_bad} of {last.blocks_checked} blocks were bad and were dropped"
-    yield Finding("scrub", Level.FAIL, f"{bad}: {', '.join(map(shown, last.bad_files[:5]))}", fix)
+    named = ", ".join(map(shown, last.bad_files[:5]))
+    yield Finding("scrub", Level.FAIL, f"{last.blocks_bad:,} of {blocks} found bad and dropped: {named}", fix)
 
 
 def _print(finding: Finding) -> None:

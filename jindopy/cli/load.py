@@ -18,7 +18,7 @@ from jindopy.base.clock import REAL_CLOCK
 from jindopy.base.errors import EXIT_DATA, EXIT_INTERRUPTED, MountPointError, UsageError
 from jindopy.base.units import format_duration, format_rate, format_size
 from jindopy.cli.options import connect, run_dir_option, run_dirs
-from jindopy.cli.output import examples, json_option, print_json, shown, tell
+from jindopy.cli.output import count, examples, json_option, print_json, shown, tell
 from jindopy.control.api import LoadProgress, LoadRequest
 from jindopy.control.client import ControlClient, sockets
 
@@ -177,7 +177,7 @@ def _progress_bar(quiet: bool) -> Iterator[Callable[[LoadProgress], None]]:
         task = bar.add_task("listing", total=None)
 
         def show(progress: LoadProgress) -> None:
-            files = f"{progress.files_done}/{progress.files_total} files"
+            files = f"{progress.files_done:,}/{count(progress.files_total, 'file')}"
             bar.update(
                 task,
                 description=f"{progress.phase}, {files}",
@@ -189,7 +189,8 @@ def _progress_bar(quiet: bool) -> Iterator[Callable[[LoadProgress], None]]:
 
 
 def _print_final(final: LoadProgress, dry_run: bool, only_metadata: bool, seconds: float) -> None:
-    there = f"{final.files_total} files, {format_size(final.bytes_total)} in {final.directories} directories"
+    files, directories = count(final.files_total, "file"), count(final.directories, "directory")
+    there = f"{files}, {format_size(final.bytes_total)} in {directories}"
     took = f"in {format_duration(seconds)}"
     if dry_run:
         missing = final.bytes_total - final.bytes_done
@@ -201,10 +202,10 @@ def _print_final(final: LoadProgress, dry_run: bool, only_metadata: bool, second
         click.echo(f"complete: {there}; fetched {format_size(final.bytes_fetched)} {took} ({rate})")
     else:
         click.echo(
-            f"{final.phase}: {final.files_done} of {final.files_total} files and {format_size(final.bytes_done)} of"
+            f"{final.phase}: {final.files_done:,} of {files} and {format_size(final.bytes_done)} of"
             f" {format_size(final.bytes_total)} are in the cache after {format_duration(seconds)}"
         )
     for failure in final.failures[:FAILURES_SHOWN]:
         tell(f"{shown(failure.path)}: {failure.error}")
     if final.failure_count > FAILURES_SHOWN:
-        tell(f"... and {final.failure_count - FAILURES_SHOWN} more failures (--json names up to 1,000)")
+        tell(f"... and {count(final.failure_count - FAILURES_SHOWN, 'more failure')} (--json names up to 1,000)")

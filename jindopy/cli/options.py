@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from jindopy.base.errors import MountPointError
-from jindopy.config.docs import default_text
 from jindopy.config.facts import gather
 from jindopy.config.load import load
 from jindopy.config.params import PARAMS, Kind, Loaded, Param
@@ -30,10 +29,6 @@ _METAVARS = {
     Kind.OCTAL: "MODE",
     Kind.TIERS: "NAME:PATH[:QUOTA[:HIGH[:LOW]]]",
 }
-
-
-def _default(param: Param) -> str:
-    return param.derived.replace("`", "") or default_text(param)
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
@@ -56,7 +51,7 @@ def _option(param: Param) -> Callable[[Command], Command]:
         default=None,
         multiple=param.kind is Kind.TIERS,
         metavar=None if param.kind is Kind.BOOL else metavar,
-        help=f"{param.help}  [{_default(param)}]",
+        help=f"{param.help}  [{param.default_text}]",
     )
 
 

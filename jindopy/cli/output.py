@@ -66,6 +66,12 @@ def format_time(mtime_ns: int) -> str:
     return datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S") if mtime_ns else ""
 
 
+def count(number: int, thing: str) -> str:
+    """``1 file``, ``1,234 files``."""
+    plural = thing[:-1] + "ies" if thing.endswith("y") else thing + "s"
+    return f"{number:,} {thing if number == 1 else plural}"
+
+
 def cached_share(cached_bytes: int, size_bytes: int) -> str:
     """``1.0 MiB of 3.0 MiB (33.3%)``."""
     return f"{format_size(cached_bytes)} of {format_size(size_bytes)} ({format_percent(cached_bytes, size_bytes)})"

@@ -35,19 +35,7 @@ def _row(param: Param) -> str:
 
 
 def _default(param: Param) -> str:
-    return param.derived or f"`{default_text(param)}`"
-
-
-def default_text(param: Param) -> str:
-    """A default that is not derived, as people write it."""
-    value = param.default
-    if param.kind is Kind.OCTAL:
-        return f"{value:03o}"
-    if param.kind is Kind.SIZE:
-        return f"{value >> 20}M"
-    if param.kind in (Kind.DURATION, Kind.TTL):
-        return f"{value:g}s"
-    return str(value)
+    return param.derived or f"`{param.default_text}`"
 
 
 def exit_codes() -> str:

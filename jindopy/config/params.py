@@ -98,6 +98,21 @@ class Param:
             raise ConfigError(f"{origin}: {self.accepted} is due, not {str(raw)!r}") from None
 
     @property
+    def default_text(self) -> str:
+        """The default as people write it; where it is derived, from what."""
+        if self.derived:
+            return self.derived.replace("`", "")
+        match self.kind:
+            case Kind.OCTAL:
+                return f"{self.default:03o}"
+            case Kind.SIZE:
+                return f"{self.default >> 20}M"
+            case Kind.DURATION | Kind.TTL:
+                return f"{self.default:g}s"
+            case _:
+                return str(self.default)
+
+    @property
     def accepted(self) -> str:
         """What a value looks like."""
         return f"{self.kind.value} {', '.join(self.choices)}" if self.choices else self.kind.value

@@ -214,16 +214,6 @@ def _tier(
     return CacheTier(name, path, quota, high, low, min_free), notes
 
 
-def check_pin(pinned_bytes: int, wanted_bytes: int, tiers: Sequence[CacheTier]) -> None:
-    """Refuse a pin that would leave eviction nothing to evict."""
-    limit = round(sum(tier.low * tier.quota_bytes for tier in tiers))
-    if pinned_bytes + wanted_bytes > limit:
-        raise ConfigError(
-            f"pinning {format_size(wanted_bytes)} on top of {format_size(pinned_bytes)} is more than low watermark ×"
-            f" quota ({format_size(limit)}); pin less or raise the quota"
-        )
-
-
 def memory_budget(settings: Settings, facts: Facts) -> int:
     """Bytes for requests, read-ahead and buffers."""
     if settings.memory is None:

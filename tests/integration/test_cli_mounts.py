@@ -73,7 +73,7 @@ def test_from_mount_to_umount(command: Command, data: Path) -> None:
     assert (command.point / "d/b c").read_bytes() == (data / "d/b c").read_bytes()
     doctor = command.run("doctor", "--scrub", point)
     assert doctor.returncode == 0, doctor.stdout
-    assert "OK    scrub: 1 blocks of 1 files are sound\n" in doctor.stdout
+    assert "OK    scrub: 1 block of 1 file found sound\n" in doctor.stdout
     assert point in command.run("status").stdout
     assert command.run("umount", point).stdout == f"unmounted {point}\n"
     assert command.processes() == []

@@ -69,8 +69,8 @@ def test_status_of_one_mount(run: Run, daemon: FakeDaemon, point: Path) -> None:
         "cached    1.0 MiB of 3.0 MiB (33.3%), 1 of 3 files",
         "tier SSD  /c  2.0 GiB of 10.0 GiB used (20.0%)",
         "75.0% from the cache (3.0 MiB saved)",
-        "7 GETs, 2 listings, 1 HEADs, 0 retries",
-        "1 keys that no path can hold",
+        "7 GETs, 2 listings, 1 HEAD, 0 retries",
+        "1 key that no path can hold",
         "note: read-ahead not set",
     ):
         assert part in result.output
@@ -153,7 +153,7 @@ def test_paths_outside_of_mounts(run: Run, daemon: FakeDaemon) -> None:
 def test_load(run: Run, daemon: FakeDaemon, point: Path) -> None:
     result = run("load", point / "a", point)
     assert result.exit_code == 0
-    assert result.output.startswith("complete: 2 files, 2.0 MiB in 1 directories; fetched 1.0 MiB in ")
+    assert result.output.startswith("complete: 2 files, 2.0 MiB in 1 directory; fetched 1.0 MiB in ")
     assert daemon.calls == [("load", LoadRequest(["a", ""]))]
 
 
@@ -162,7 +162,7 @@ def test_load(run: Run, daemon: FakeDaemon, point: Path) -> None:
     [
         ("--metadata", LoadRequest([""], data=False), "complete: listed 2 files, 2.0 MiB"),
         ("--data", LoadRequest([""], metadata=False), "complete: 2 files"),
-        ("--dry-run", LoadRequest([""], dry_run=True), "there are 2 files, 2.0 MiB in 1 directories; 2.0 MiB of them"),
+        ("--dry-run", LoadRequest([""], dry_run=True), "there are 2 files, 2.0 MiB in 1 directory; 2.0 MiB of them"),
     ],
 )
 def test_load_in_parts(run: Run, daemon: FakeDaemon, point: Path, flag: str, request_: LoadRequest, told: str) -> None:

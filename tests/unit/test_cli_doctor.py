@@ -221,13 +221,13 @@ def test_doctor_of_a_mount_with_scrub(daemon: FakeDaemon, tmp_path: Path) -> Non
     assert f"OK    mount {tmp_path}/m: answers (pid 4242, llfuse)\n" in result.output
     assert "WARN  skipped key: oss://b/p/x//y: empty-component\n      → rename the object" in result.output
     assert f"OK    storage local://{tmp_path}: " in result.output
-    assert result.output.endswith("OK    scrub: 3 blocks of 2 files are sound\n")
+    assert result.output.endswith("OK    scrub: 3 blocks of 2 files found sound\n")
     daemon.bad_blocks = 2
     result = CliRunner().invoke(main, ["doctor", "--scrub", str(tmp_path / "m"), "--json"])
     assert result.exit_code == 1
     last = json.loads(result.output)[-1]
     assert last["level"] == "FAIL"
-    assert last["message"] == "2 of 3 blocks were bad and were dropped: oss://b/p/a"
+    assert last["message"] == "2 of 3 blocks found bad and dropped: oss://b/p/a"
 
 
 def test_doctor_before_any_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from jindopy.config.params import Loaded, Settings
 from jindopy.config.rationalize import (
     DiskFacts,
     Facts,
-    check_pin,
     directories,
     memory_budget,
     mount_settings,
@@ -161,10 +160,3 @@ def test_memory_budget_has_a_floor_and_a_ceiling() -> None:
     assert memory_budget(Settings(), replace(ROOT, memory_bytes=128 << 20)) == 64 << 20
     assert memory_budget(Settings(), replace(ROOT, memory_bytes=64 * G)) == G
     assert memory_budget(Settings(memory=2 * G), ROOT) == 2 * G
-
-
-def test_pins_leave_something_to_evict() -> None:
-    tiers = [CacheTier("SSD", "/a", 10 * G, 0.9, 0.5, 0)]
-    check_pin(0, 5 * G, tiers)
-    with pytest.raises(ConfigError, match="pin less or raise the quota"):
-        check_pin(1 * G, 4 * G + 1, tiers)
