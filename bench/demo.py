@@ -30,6 +30,7 @@ BLOCK_BYTES = 1 << 20
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
     work = Path(tempfile.mkdtemp(prefix="jindopy-demo-", dir="/var/tmp"))
     try:
         return run(work)
