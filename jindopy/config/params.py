@@ -3,7 +3,7 @@
 ``Settings`` is the table: one field a setting, in the order of the manual.  Its metadata (``Param``) gives the flag,
 the environment variable, the names Jindo and others know it by, and how text becomes a value.  Everything else is
 made from it: the flags of the command line (``cli.options``), the keys of configuration files (``config.load``) and
-docs/CONFIGURATION.md (``config.docs``).
+docs/CONFIGURATION.md (``scripts/configuration.py``).
 
 A value of None means *derive it*: ``config.rationalize`` knows how, ``derived`` says so to people.
 """

@@ -1,6 +1,6 @@
-"""Writes the generated part of docs/CONFIGURATION.md from the table of settings.
+"""Writes the generated part of docs/CONFIGURATION.md from the table of settings, ``jindopy/config/params.py``.
 
-    python -m jindopy.config.docs [--check] docs/CONFIGURATION.md
+    python scripts/configuration.py [--check] [FILE]
 
 The part stands between two comments; ``--check`` changes nothing and exits 1 when it is stale.
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 from jindopy.base import errors
 from jindopy.config.params import PARAMS, Kind, Param
 
-BEGIN = "<!-- settings: made by python -m jindopy.config.docs -->"
+MANUAL = Path(__file__).parents[1] / "docs/CONFIGURATION.md"
+BEGIN = "<!-- settings: made by scripts/configuration.py from jindopy/config/params.py -->"
 END = "<!-- /settings -->"
 
 
@@ -64,12 +65,13 @@ def refreshed(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Entry point; returns the exit code."""
-    path = Path(arguments[-1])
+    names = [argument for argument in arguments if argument != "--check"]
+    path = Path(names[0]) if names else MANUAL
     text = path.read_text(encoding="utf-8")
     fresh = refreshed(text)
     if "--check" in arguments:
         if fresh != text:
-            sys.stderr.write(f"{path} is stale: python -m jindopy.config.docs {path}\n")
+            sys.stderr.write(f"{path} is stale: run python scripts/configuration.py\n")
         return int(fresh != text)
     path.write_text(fresh, encoding="utf-8")
     return 0
