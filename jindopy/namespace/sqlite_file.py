@@ -44,6 +44,12 @@ WRITER_CACHE_KIB: Final = 8192
 WAL_PAGES: Final = 2000
 """Checkpoint every 8 MB: half as many as by default, and the log's index stays small."""
 
+CLOSE_SECONDS: Final = 1.0
+"""How long ``close`` waits for readers: a statement takes far less, and an abandoned stream is not waited for."""
+
+WAL_BYTES_KEPT: Final = 16 << 20
+"""A long read lets the log grow; this much of the file stays once it could be emptied."""
+
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4"}
     | {"orangefs", "pvfs2", "smb3", "smbfs"}
@@ -129,6 +135,7 @@ class SqliteFile:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
             meta = _read_meta(connection)
             self.created = not meta
             if meta.get("min_reader", 0) > FORMAT_VERSION:
@@ -184,13 +191,13 @@ class SqliteFile:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         with self._available:
-            self._out -= 1
             keep = not self._closed and len(self._idle) < READERS_KEPT
             if keep:
                 self._idle.append(connection)
-            self._available.notify()
-        if not keep:
-            connection.close()
+            else:
+                connection.close()
+            self._out -= 1
+            self._available.notify_all()
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
@@ -208,6 +215,8 @@ class SqliteFile:
             if self._closed:
                 return
             self._closed = True
+            # The last connection to close tidies the log up: let it be the writer.
+            self._available.wait_for(lambda: self._out == 0, CLOSE_SECONDS)
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from jindopy.base.errors import NamespaceError
 from jindopy.base.ident import MountId
 from jindopy.namespace.api import SkippedKey, TreeCount
 from jindopy.namespace.sqlite_file import SqliteFile, translated
@@ -81,6 +82,8 @@ class SqliteStore:
     def write(self) -> Iterator[Transaction]:
         """One transaction."""
         with self._write_lock, translated(self.path):
+            if self._closed:
+                raise NamespaceError(f"{self.path} is closed")
             writer = self._file.writer
             writer.execute("BEGIN IMMEDIATE")
             try:

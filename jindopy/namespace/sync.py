@@ -47,6 +47,9 @@ PAGE_KEYS: Final = 1000
 PAGE_SECONDS: Final = 120.0
 """Deadline of one page, tries included: a listing outlives its callers, so it cannot use theirs."""
 
+CLOSE_SECONDS: Final = 3.0
+"""Within the ten seconds that ending a mount may take; what a listing writes later meets a closed store."""
+
 EVER: Final = 1 << 62
 """Generation of directories that no listing changes; above all real ones, so every row shows."""
 
@@ -133,16 +136,18 @@ class Lister:
         self._store = store
         self._mounts = mounts
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._live: dict[Inode, _Live] = {}
         self._listeners: list[Listener] = []
         self._closing = False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="jindopy-list")
 
     def close(self) -> None:
-        """End running listings after their current page."""
+        """End running listings after their current page, but wait for a stuck request no longer than a moment."""
         self._closing = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._lock.wait_for(lambda: all(live.listing is None for live in self._live.values()), CLOSE_SECONDS)
 
     def subscribe(self, listener: Listener) -> None:
         """Tell ``listener`` of changes from now on."""
@@ -289,6 +294,7 @@ class Lister:
             if live is not None and live.listing is listing:
                 live.listing = None
                 self._forget_idle(listing.directory, live)
+                self._lock.notify_all()
 
     def _run(self, listing: Listing) -> None:
         directory = listing.directory

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from jindopy.base.clock import Deadline
 from jindopy.base.ident import ROOT_INODE
 from jindopy.namespace.service import EmbeddedMaster, MountRequest
@@ -26,8 +28,11 @@ from jindopy.base.clock import Deadline
 from jindopy.namespace.service import EmbeddedMaster, MountRequest
 sys.path.insert(0, sys.argv[1])
 from test_namespace_crash import new_driver
+from jindopy.ufs.base import Capability
 
 driver = new_driver()
+if sys.argv[4] == "by delimiter":
+    type(driver).capabilities = Capability.STRONG_TOKEN
 asked = open(sys.argv[3], "a", buffering=1)
 
 def on_call(operation, key):
@@ -50,9 +55,9 @@ def new_driver() -> MemoryDriver:
     return driver
 
 
-def start(state: Path, log: Path) -> subprocess.Popen[str]:
+def start(state: Path, log: Path, way: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(state), str(log)],
+        [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(state), str(log), way],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -61,13 +66,14 @@ def start(state: Path, log: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_killed_listing_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["by delimiter", "in one pass"])
+def test_a_killed_listing_goes_on(tmp_path: Path, way: str) -> None:
     draw = random.Random(4)
     state, log = tmp_path / "state", tmp_path / "asked"
     files = SMALL * IN_SMALL + LARGE
     kills = 0
     for _ in range(6):
-        with start(state, log) as process:
+        with start(state, log, way) as process:
             time.sleep(draw.uniform(0.02, 0.12))
             process.send_signal(signal.SIGKILL)
             process.wait(WAIT_SECONDS)
@@ -81,7 +87,7 @@ def test_a_killed_listing_goes_on(tmp_path: Path) -> None:
             ).fetchone()
         db.close()
     assert kills >= 3, "the listing is too fast for this test"
-    with start(state, log) as process:
+    with start(state, log, way) as process:
         assert process.stdout is not None
         told = process.stdout.readline().split()
         assert process.wait(WAIT_SECONDS) == 0

@@ -9,9 +9,18 @@ from pathlib import Path
 import pytest
 
 from jindopy.base.clock import Deadline, SimulatedClock
-from jindopy.base.errors import BadAnswer, ConfigError, NoSuchEntry, Unavailable
+from jindopy.base.errors import (
+    BadAnswer,
+    ConfigError,
+    DeadlineExceeded,
+    NamespaceCorrupt,
+    NamespaceError,
+    NoSuchEntry,
+    Unavailable,
+)
 from jindopy.base.ident import ROOT_INODE, Kind
 from jindopy.base.metrics import SYNC_SKIPPED_KEYS, value
+from jindopy.namespace import sync
 from jindopy.namespace.api import Node
 from jindopy.namespace.service import EmbeddedMaster, MountRequest
 from jindopy.namespace.sync import seconds_left
@@ -333,6 +342,45 @@ def test_an_old_failed_listing_begins_anew(world: World) -> None:
     world.driver.store.delete(b"00001")
     assert len(world.list()) == 2499
     assert len(world.asked()) == 3
+
+
+def test_closing_does_not_wait_for_a_stuck_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "CLOSE_SECONDS", 0.05)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def stuck(operation: str, key: bytes) -> None:
+        reached.set()
+        assert go_on.wait(WAIT_SECONDS)
+
+    world.hook = stuck
+    errors: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            world.list()
+        except NamespaceError as error:
+            errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert reached.wait(WAIT_SECONDS)
+    world.master.close()
+    go_on.set()
+    reader.join(WAIT_SECONDS)
+    assert not reader.is_alive()
+    assert not isinstance(errors[0], NamespaceCorrupt)
+
+
+def test_a_tree_listing_ends_with_its_deadline(world: World) -> None:
+    go_on = threading.Event()
+
+    def stuck(operation: str, key: bytes) -> None:
+        assert go_on.wait(WAIT_SECONDS)
+
+    world.hook = stuck
+    with pytest.raises(DeadlineExceeded):
+        world.master.sync_tree(ROOT_INODE, deadline=Deadline.after(0.05))
+    go_on.set()
 
 
 def test_skipped_keys_are_counted(world: World) -> None:
