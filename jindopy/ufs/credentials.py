@@ -1,10 +1,10 @@
 """Where keys come from: one chain for every driver, re-read when they change, never shown.
 
-The chain takes the first source that has a key pair: options, a file or Secret directory named by options, environment,
-a file or directory named there, ``~/.ossutilconfig``; nothing found means anonymous.  ``current`` is called for every
-request and must be cheap: files are looked at again at most once a second, by their stat (a Secret directory by its
-``..data`` link, which the kubelet swaps in one step, so that a pair is never half old and half new).  ``refresh`` reads
-again at once: the retry layer calls it after a 403.
+The chain takes the first source that has a key pair: options, environment, a credentials file, a Secret directory,
+``~/.ossutilconfig``; nothing found means anonymous.  ``current`` is called for every request and must be cheap: files
+are looked at again at most once a second, by their stat (a Secret directory by its ``..data`` link, which the kubelet
+swaps in one step, so that a pair is never half old and half new).  ``refresh`` reads again at once: the retry layer
+calls it after a 403.
 
 Formats of a credentials file: JSON object, or lines ``name = value`` (quotes allowed, which makes it valid for TOML
 too), with Jindo's names or Alibaba's (``fs.oss.accessKeyId``, ``AccessKeyId``, ``access_key_id``).  A file that others
@@ -185,7 +185,8 @@ def default_chain(
     """The usual chain; a file or directory that is named must exist, one that is merely usual need not.
 
     Options: ``fs.oss.accessKeyId``, ``fs.oss.accessKeySecret``, ``fs.oss.securityToken``, each also for one bucket as
-    ``fs.oss.bucket.NAME.*``, and Jindo's ``fs.oss.provider.endpoint`` where it is ``secrets:///dir/``.
+    ``fs.oss.bucket.NAME.*``; ``credentials.file`` and ``credentials.dir``, or Jindo's ``fs.oss.provider.endpoint``
+    where it is ``secrets:///dir/``.
     """
     env = os.environ if environ is None else environ
     own = f"fs.oss.bucket.{bucket}."
@@ -195,19 +196,20 @@ def default_chain(
     secrets = provider.removeprefix("secrets://") if provider.startswith("secrets://") else ""
     exported = {name: value for name, value in env.items() if name.startswith(_ENVIRONMENT_PREFIXES)}
 
-    sources: list[CredentialSource] = [Static(_from_names(given, "options"))]
-    sources += _named(credentials_file, secret_dir or secrets, clock)
-    sources.append(Static(_from_names(exported, "environment")))
-    sources += _named(env.get("JINDOPY_CREDENTIALS_FILE"), env.get("JINDOPY_CREDENTIALS_DIR"), clock)
+    sources: list[CredentialSource] = [
+        Static(_from_names(given, "options")),
+        Static(_from_names(exported, "environment")),
+    ]
+    file = credentials_file or given.get("credentials.file") or env.get("JINDOPY_CREDENTIALS_FILE")
+    directory = secret_dir or given.get("credentials.dir") or secrets or env.get("JINDOPY_CREDENTIALS_DIR")
+    if file:
+        sources.append(from_file(Path(file), clock))
+    if directory:
+        sources.append(from_secret_dir(Path(directory), clock))
     chain = Chain(sources)
     if chain.current().anonymous and (ossutil := (home or _home()) / ".ossutilconfig").is_file():
         chain = Chain([from_file(ossutil, clock)])
     return chain
-
-
-def _named(file: str | Path | None, directory: str | Path | None, clock: Clock) -> list[CredentialSource]:
-    found: list[CredentialSource] = [from_file(Path(file), clock)] if file else []
-    return [*found, from_secret_dir(Path(directory), clock)] if directory else found
 
 
 def _home() -> Path:

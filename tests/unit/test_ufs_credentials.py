@@ -38,12 +38,25 @@ def test_order(tmp_path: Path) -> None:
     private(tmp_path / "home" / ".ossutilconfig", f"[Credentials]\naccessKeyID=home\naccessKeySecret={SECRET}\n")
     options = {"fs.oss.accessKeyId": "option", "fs.oss.accessKeySecret": SECRET}
     environ = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "env", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": SECRET}
-    assert chain(tmp_path, options, environ=environ, credentials_file=file).current().access_key_id == "option"
-    assert chain(tmp_path, environ=environ, credentials_file=file).current().access_key_id == "file"
-    named = {"JINDOPY_CREDENTIALS_FILE": str(file)}
-    assert chain(tmp_path, environ=environ | named).current().access_key_id == "env"
-    assert chain(tmp_path, environ=named).current().access_key_id == "file"
+    kubelet_writes(tmp_path / "secret", 1, {"AccessKeyId": "dir", "AccessKeySecret": SECRET})
+    named = {"credentials_file": file, "secret_dir": tmp_path / "secret"}
+    assert chain(tmp_path, options, environ=environ, **named).current().access_key_id == "option"
+    assert chain(tmp_path, environ=environ, **named).current().access_key_id == "env"
+    assert chain(tmp_path, **named).current().access_key_id == "file"
+    assert chain(tmp_path, secret_dir=tmp_path / "secret").current().access_key_id == "dir"
     assert chain(tmp_path).current().access_key_id == "home"
+
+
+def test_files_are_named_by_options_or_environment_too(tmp_path: Path) -> None:
+    file = private(tmp_path / "keys", f"fs.oss.accessKeyId = file\nfs.oss.accessKeySecret = {SECRET}\n")
+    kubelet_writes(tmp_path / "secret", 1, {"AccessKeyId": "dir", "AccessKeySecret": SECRET})
+    for options, environ, found in (
+        ({"credentials.file": str(file)}, {}, "file"),
+        ({"credentials.dir": str(tmp_path / "secret")}, {}, "dir"),
+        ({}, {"JINDOPY_CREDENTIALS_FILE": str(file)}, "file"),
+        ({}, {"JINDOPY_CREDENTIALS_DIR": str(tmp_path / "secret")}, "dir"),
+    ):
+        assert chain(tmp_path, options, environ=environ).current().access_key_id == found
 
 
 @pytest.mark.parametrize(
@@ -137,7 +150,7 @@ def test_nothing_shows_a_secret() -> None:
 def kubelet_writes(directory: Path, generation: int, values: dict[str, str]) -> None:
     """As the kubelet does it: a new directory, then the ``..data`` link swapped in one step."""
     data = directory / f"..{generation}"
-    data.mkdir()
+    data.mkdir(parents=True)
     for name, value in values.items():
         (data / name).write_text(value)
         link = directory / name
