@@ -26,18 +26,19 @@ class LayerConfig:
     """What ``wrap`` puts around a driver."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    concurrency: int = 128
-    """Requests and open bodies at one time."""
+    concurrency: int = 100
+    """Requests and open bodies at one time; as many connections are kept open."""
     requests_per_second: float | None = None
     bytes_per_second: float | None = None
     faults: FaultPlan | None = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> LayerConfig:
-        """From Jindo's ``fs.oss.retry.count`` and ``fs.oss.retry.interval.millisecond``."""
+        """From Jindo's names for them; the same options that size the pool of connections."""
         count = _whole(options, "fs.oss.retry.count", 5)
         interval = _whole(options, "fs.oss.retry.interval.millisecond", 100)
-        return cls(retry=RetryPolicy(attempts=count + 1, base_seconds=interval / 1000))
+        connections = max(1, _whole(options, "fs.oss.max.connections.per.host", 100))
+        return cls(retry=RetryPolicy(attempts=count + 1, base_seconds=interval / 1000), concurrency=connections)
 
 
 def wrap(driver: Driver, config: LayerConfig, clock: Clock = REAL_CLOCK) -> Driver:

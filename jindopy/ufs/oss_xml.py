@@ -28,12 +28,12 @@ DOCUMENT_BYTES_MAX = 16 << 20
 # Possessive, so that a row of another shape fails at once instead of being tried in every split.
 ROW = re.compile(
     rb"<Contents>\s*+<Key>([^<&]*+)</Key>\s*+<LastModified>([0-9TZ:.-]++)</LastModified>\s*+"
-    rb'<ETag>(?:"|&quot;)?+([0-9A-Za-z_-]*+)(?:"|&quot;)?+</ETag>\s*+<Type>([A-Za-z]++)</Type>\s*+'
+    rb'<ETag>(?:"|&quot;)?+([0-9A-Za-z_-]++)(?:"|&quot;)?+</ETag>\s*+<Type>([A-Za-z]++)</Type>\s*+'
     rb"<Size>([0-9]{1,19}+)</Size>\s*+<StorageClass>([A-Za-z]++)</StorageClass>\s*+"
     rb"(?:<Owner>\s*+<ID>[^<]*+</ID>\s*+<DisplayName>[^<]*+</DisplayName>\s*+</Owner>\s*+)?+</Contents>"
 )
 _PREFIX = re.compile(rb"<CommonPrefixes>\s*+<Prefix>([^<&]*+)</Prefix>\s*+</CommonPrefixes>")
-_FIELD = re.compile(rb"<(IsTruncated|NextMarker|NextContinuationToken|EncodingType)>([^<&]*)</\1>")
+_ETAG = re.compile(rb"[!#-~]{1,256}")
 _ERROR_FIELD = re.compile(rb"<(Code|Message|RequestId|EC|Endpoint|UploadId|ETag|ServerTime)>([^<]*)</\1>")
 
 
@@ -63,17 +63,20 @@ def parse_listing(document: bytes) -> Listing:
     rows = ROW.findall(document)
     prefix_count = document.count(b"<CommonPrefixes")
     prefixes = _PREFIX.findall(document) if prefix_count else []
+    first = min((at for at in (document.find(b"<Contents"), document.find(b"<CommonPrefixes")) if at >= 0), default=0)
+    last = max(document.rfind(b"</Contents>") + 11, document.rfind(b"</CommonPrefixes>") + 17, first)
+    frame = document[:first] + document[last:] if rows or prefixes else document
     usual = (
         len(rows) == document.count(b"<Contents")
         and len(prefixes) == prefix_count
+        and b"<IsTruncated" in frame
+        and b"<EncodingType" in frame
+        and document.count(b"<Next") == frame.count(b"<Next")
         and (b"!" not in document or b"<!" not in document)  # the first is 20 times faster, and usually enough
-        and b"</ListBucketResult>" in document[-64:]
     )
     if not usual:
         return _parse_by_expat(document)
-    first = min((at for at in (document.find(b"<Contents"), document.find(b"<CommonPrefixes")) if at >= 0), default=0)
-    last = max(document.rfind(b"</Contents>"), document.rfind(b"</CommonPrefixes>"), first)
-    return _listing(rows, prefixes, dict(_FIELD.findall(document[:first]) + _FIELD.findall(document[last:])))
+    return _listing(rows, prefixes, _collected(frame).fields)
 
 
 def parse_fields(document: bytes) -> dict[str, str]:
@@ -143,6 +146,10 @@ def _unescape(text: bytes) -> bytes:
     return text
 
 
+_NAME_ELEMENTS = {"Key", "Prefix", "NextMarker"}
+"""Their blanks belong to names."""
+
+
 class _Collector:
     """Handlers of expat: texts by their place in the document."""
 
@@ -168,9 +175,8 @@ class _Collector:
         self._text.append(data)
 
     def end(self, name: str) -> None:
-        value = "".join(self._text).strip().encode() if len(self._path) > 1 else b""
-        if name == "Key":
-            value = "".join(self._text).encode()
+        text = "".join(self._text)
+        value = (text if name in _NAME_ELEMENTS else text.strip()).encode()
         self._text.clear()
         self._path.pop()
         if self._path == [self.root]:
@@ -186,21 +192,25 @@ class _Collector:
     def _finished_row(self) -> _Row:
         row, self._row = self._row, {}
         try:
-            return _Row(
+            found = _Row(
                 row["Key"],
                 row["LastModified"],
-                row.get("ETag", b"").strip(b'"'),
+                row["ETag"].strip(b'"'),
                 row.get("Type", b"Normal"),
                 row["Size"],
                 row.get("StorageClass", b"Standard"),
             )
         except KeyError as error:
             raise BadAnswer(f"a listed object without {error}") from None
+        # A token goes into request headers, so nothing that could end one may pass.
+        if not (_ETAG.fullmatch(found.etag) and found.size.isdigit() and len(found.size) < 20):
+            raise BadAnswer("a listed object whose ETag or size is none")
+        return found
 
 
-def _parse_by_expat(document: bytes) -> Listing:
+def _collected(document: bytes) -> _Collector:
     collector = _Collector()
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")  # whatever the document declares: no other decoder is reached
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = collector.doctype
     parser.StartElementHandler = collector.start
@@ -208,8 +218,13 @@ def _parse_by_expat(document: bytes) -> Listing:
     parser.CharacterDataHandler = collector.text
     try:
         parser.Parse(document, True)
-        if collector.root != "ListBucketResult":
-            raise BadAnswer(f"a listing that begins with <{collector.root[:40]}>")
-        return _listing(collector.rows, collector.prefixes, collector.fields)
-    except (expat.ExpatError, ValueError) as error:
+    except expat.ExpatError as error:
         raise BadAnswer(f"a listing that is no XML: {error}") from None
+    if collector.root != "ListBucketResult":
+        raise BadAnswer(f"a listing that begins with <{collector.root[:40]}>")
+    return collector
+
+
+def _parse_by_expat(document: bytes) -> Listing:
+    collector = _collected(document)
+    return _listing(collector.rows, collector.prefixes, collector.fields)

@@ -275,7 +275,8 @@ def test_a_throttling_storm_ends_with_the_deadline(emulator: Emulator) -> None:
         threads[-1].start()
     for thread in threads:
         thread.join()
-    assert raised == [errors.Throttled] * 8
+    assert len(raised) == 8
+    assert set(raised) <= {errors.Throttled, errors.DeadlineExceeded}  # the latter when it ends within a try
     assert 0.4 < time.monotonic() - started < 3
     driver.close()
 
@@ -295,7 +296,7 @@ def test_a_few_failures_are_not_noticed(emulator: Emulator) -> None:
 def test_a_dripping_body_ends_with_the_deadline(emulator: Emulator) -> None:
     driver = opened(emulator)
     driver.put(b"drip", b"x" * 500_000, deadline=soon())
-    emulator.set_faults({"kind": "slow", "operations": ["GetObject"], "bytes_per_second": 2000})
+    emulator.set_faults({"kind": "slow", "operations": ["GetObject"], "bytes_per_second": 100_000})
     started = time.monotonic()
     with (
         pytest.raises(errors.DeadlineExceeded),

@@ -332,6 +332,7 @@ def test_the_usual_stack_reads_through_every_fault() -> None:
 
 def test_options_of_the_stack() -> None:
     config = LayerConfig.from_options({"fs.oss.retry.count": "2", "fs.oss.retry.interval.millisecond": "500"})
-    assert (config.retry.attempts, config.retry.base_seconds) == (3, 0.5)
+    assert (config.retry.attempts, config.retry.base_seconds, config.concurrency) == (3, 0.5, 100)
+    assert LayerConfig.from_options({"fs.oss.max.connections.per.host": "7"}).concurrency == 7
     with pytest.raises(ConfigError, match=r"fs\.oss\.retry\.count"):
         LayerConfig.from_options({"fs.oss.retry.count": "many"})

@@ -57,6 +57,26 @@ def test_both_parsers_agree_and_give_back_every_byte(rows: list[tuple[bytes, int
     assert (listing.truncated, listing.next_token, listing.next_marker) == (True, "to+ken/=", b"a/b%2F")
 
 
+SAMPLE = document([(b"a/b c", 5, "Normal"), (b"link", 0, "Symlink"), ("é".encode(), 2**40, "Multipart")], [b"d/"])
+
+
+MARKUP = [b"<!--", b"-->", b"]]>", b"&amp;", b"&", b"<x/>", b"<Contents>", b"</Contents>", b"<Key>", b"%2F", b"true"]
+
+
+@given(st.integers(0, len(SAMPLE) - 1), st.integers(0, 60), st.binary(max_size=4) | st.sampled_from(MARKUP))
+def test_damaged_listings_are_read_alike_or_refused(at: int, cut: int, inserted: bytes) -> None:
+    damaged = SAMPLE[:at] + inserted + SAMPLE[at + cut :]
+    try:
+        slow = oss_xml._parse_by_expat(damaged)
+    except errors.BadAnswer:
+        slow = None
+    try:
+        fast = oss_xml.parse_listing(damaged)
+    except errors.BadAnswer:
+        fast = None
+    assert slow is None or fast == slow
+
+
 def test_unusual_rows_go_through_expat() -> None:
     row = [(b"key", 5, "Normal")]
     unusual = [
@@ -81,6 +101,9 @@ def test_unusual_rows_go_through_expat() -> None:
         document([]).replace(b"<IsTruncated>true</IsTruncated>", b""),
         document([(b"k", 1, "Normal")]).replace(b"<Size>1</Size>", b""),
         document([(b"k", 1, "Normal")]).replace(b"<Size>1</Size>", b"<Size>-1e3</Size>"),
+        document([(b"k", 1, "Normal")]).replace(b"<Size>1</Size>", b"<Size>-1</Size>"),
+        document([(b"k", 1, "Normal")]).replace(b"&quot;", b"").replace(b'<ETag>"1"', b'<ETag>"1\r\nX: y"'),
+        document([(b"k", 1, "Normal")]).replace(b'<ETag>"1"</ETag>', b"<ETag></ETag>"),
         document([(b"k", 1, "Normal")]).replace(b"2026-02-28T", b"2026-02-30T"),
         b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>' + document([(b"k", 1, "Normal")]),
         document([(b"k", 1, "Normal")]).replace(b"<Key>k", b"<Key>&undefined;"),
@@ -90,6 +113,11 @@ def test_unusual_rows_go_through_expat() -> None:
 def test_what_is_no_listing_is_a_bad_answer(text: bytes) -> None:
     with pytest.raises(errors.BadAnswer):
         oss_xml.parse_listing(text)
+
+
+def test_no_decoder_but_utf_8_is_reached() -> None:
+    text = document([(b"k", 1, "Normal")], owner="<Unusual/>").replace(b"UTF-8", b"utf-7")
+    assert [entry.key for entry in oss_xml.parse_listing(text).objects] == [b"k"]
 
 
 def test_a_document_without_end_is_refused() -> None:
