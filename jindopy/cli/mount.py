@@ -100,6 +100,7 @@ def mount(
             become_daemon(settings)
         ready = start_daemon(settings, loaded.settings.timeout)
         undo.pop_all()
+    notes += ready.notes
     for note in notes:
         tell(f"note: {note}")
     if as_json:

@@ -130,6 +130,8 @@ class Readiness:
     error: str = ""
     """One line with the fix, when not ready."""
     exit_code: int = 1
+    notes: list[str] = field(default_factory=list)
+    """What the user should know although the mount is there; one line each."""
 
     def to_line(self) -> str:
         """JSON with a newline at its end."""

@@ -282,7 +282,8 @@ def test_a_log_that_cannot_be_written(settings: MountSettings) -> None:
 def test_the_command_says_what_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mount_module, "check_fuse", lambda: None)
     body = """
-        ready.write(Readiness(ready=True, mount_id=settings.mount_id, pid=os.getpid()).to_line()); ready.close()
+        answer = Readiness(ready=True, mount_id=settings.mount_id, pid=os.getpid(), notes=["slow disk"])
+        ready.write(answer.to_line()); ready.close()
         assert settings.mounts[0].options["fs.oss.endpoint"] == "http://127.0.0.1:1"
         assert settings.ttl_seconds == float("inf")
     """
@@ -299,7 +300,8 @@ def test_the_command_says_what_it_did(tmp_path: Path, monkeypatch: pytest.Monkey
     arguments += ["-o", "rw,fs.oss.endpoint=http://127.0.0.1:1,ttl=once"]
     result = CliRunner().invoke(main, arguments, env=environ)
     assert result.exit_code == 0, result.output
-    assert result.output.startswith(f"mounted oss://b/p at {tmp_path}/m (pid ")
+    assert result.stderr == "jindopy: note: slow disk\n"
+    assert result.stdout.startswith(f"mounted oss://b/p at {tmp_path}/m (pid ")
     assert result.output.endswith(f", cache 64.0 MiB at {tmp_path}/c)\n")
     assert (tmp_path / "c").is_dir()
     assert "Traceback" not in (tmp_path / "log").read_text()

@@ -4,6 +4,7 @@ import pytest
 
 from jindopy.base.errors import ConfigError
 from jindopy.config.params import PARAMS, Kind, Settings, by_name, find
+from jindopy.fuse.transport import TRANSPORTS
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,10 @@ def test_unknown_names_suggest_what_was_meant() -> None:
         find("qouta", "-o qouta")
     with pytest.raises(ConfigError, match=r"docs/CONFIGURATION\.md"):
         find("xyzzy", "-o xyzzy")
+
+
+def test_transports_that_can_be_named_are_those_there_are() -> None:
+    assert find("transport", "").choices == ("auto", *TRANSPORTS)
 
 
 def test_names_are_unique_and_complete() -> None:
