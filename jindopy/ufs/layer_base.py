@@ -6,6 +6,7 @@ method; only ``get`` needs a second one where a layer also has to do with the bo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
@@ -50,7 +51,7 @@ class BodyLayer:
         self.close()
 
 
-class Layer:
+class Layer(ABC):
     """A driver that passes everything on through ``_around``."""
 
     def __init__(self, inner: Driver) -> None:
@@ -109,5 +110,6 @@ class Layer:
     def close(self) -> None:
         self._inner.close()
 
+    @abstractmethod
     def _around(self, operation: str, deadline: Deadline, call: Callable[[], T]) -> T:
-        raise NotImplementedError
+        """Make the call ``operation`` (named as metrics have it) and do what this layer is for."""
