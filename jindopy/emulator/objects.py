@@ -140,7 +140,12 @@ class Store:
             self._lock_fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise ConfigError(f"--root {root}: {error.strerror}; name a directory this user may write") from error
-        self.metadata = Metadata(state / "metadata.db")
+        # SQLite does not wait for locks while it switches a new database to WAL, and all processes start at once.
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            self.metadata = Metadata(state / "metadata.db")
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         self.uploads_directory = os.fsencode(state / "uploads")
         self._tmp = os.fsencode(state / "tmp")
         self._thread_lock = threading.Lock()
