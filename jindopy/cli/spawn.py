@@ -18,8 +18,10 @@ from typing import NoReturn
 from jindopy.base import mountinfo
 from jindopy.base.clock import Deadline
 from jindopy.base.errors import ConfigError, DeadlineExceeded, MountPointError
+from jindopy.base.mountinfo import Liveness
 from jindopy.config.settings import MountSettings, Readiness
 from jindopy.control.protocol import RemoteError
+from jindopy.control.server import remove_stale
 
 MODULE = "jindopy.modes.mount"
 END_SECONDS = 5.0
@@ -121,8 +123,13 @@ def _end(process: subprocess.Popen[bytes], settings: MountSettings) -> None:
             break
         except subprocess.TimeoutExpired:
             continue
+    _take_away(settings)
+
+
+def _take_away(settings: MountSettings) -> None:
+    """Undo what an ended daemon left at the mount point: its mount is dead, so one that lives is somebody else's."""
     entry = mountinfo.at(settings.mount_point, mountinfo.read())
-    if entry is not None and entry.ours:
+    if entry is not None and entry.ours and mountinfo.probe(settings.mount_point) is Liveness.DEAD:
         try:
             mountinfo.unmount(settings.mount_point, lazy=True)
         except OSError as error:
@@ -130,7 +137,7 @@ def _end(process: subprocess.Popen[bytes], settings: MountSettings) -> None:
                 f"{settings.mount_point}: the mount failed and cannot be taken away ({error.strerror}); run: jindopy"
                 f" umount --force {settings.mount_point}"
             ) from None
-    Path(settings.control_socket).unlink(missing_ok=True)
+    remove_stale(Path(settings.control_socket))
 
 
 def _last_words(settings: MountSettings, start: int) -> str:

@@ -29,6 +29,7 @@ from jindopy.cli.options import run_dir_option, run_dirs
 from jindopy.cli.output import examples, json_option, print_json, print_table, shown, tell
 from jindopy.control.api import OpenFileInfo
 from jindopy.control.client import ControlClient, resolve, run_dirs_of
+from jindopy.control.server import remove_stale
 
 PROBE_SECONDS = 5.0
 RETRY_SECONDS = 0.2
@@ -126,7 +127,7 @@ def clean_up_dead(entry: MountEntry, sockets: list[Path]) -> None:
     """Undo a mount whose daemon is gone, and its socket."""
     _unmount(entry.mount_point, lazy=True)
     for path in sockets:
-        path.unlink(missing_ok=True)
+        remove_stale(path)
 
 
 def _unmount(point: str, *, lazy: bool) -> bool:

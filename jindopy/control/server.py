@@ -63,6 +63,21 @@ def peer(connection: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
+def remove_stale(path: Path) -> bool:
+    """Remove a socket that answers nobody, such as a killed daemon leaves behind; False when somebody listens."""
+    if not path.exists():
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.settimeout(1.0)
+        try:
+            with address_of(path) as address:
+                other.connect(address)
+        except OSError:
+            path.unlink(missing_ok=True)
+            return True
+    return False
+
+
 @final
 class ControlServer:
     """Serves one ``DaemonApi`` at one path."""
@@ -79,7 +94,8 @@ class ControlServer:
     def start(self) -> None:
         """Listen.  Raises ConfigError (directory), CacheBusy (another daemon answers there)."""
         prepare_directory(self._path.parent)
-        self._remove_stale()
+        if not remove_stale(self._path):
+            raise CacheBusy(f"{self._path}: another daemon of this mount point is running; see: jindopy status")
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with address_of(self._path) as address:
@@ -111,20 +127,6 @@ class ControlServer:
         for thread in (self._acceptor, *left.values()):
             if thread is not None and thread is not threading.current_thread():
                 thread.join(deadline.remaining())
-
-    def _remove_stale(self) -> None:
-        """A socket file that a killed daemon left behind answers nobody."""
-        if not self._path.exists():
-            return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-            other.settimeout(1.0)
-            try:
-                with address_of(self._path) as address:
-                    other.connect(address)
-            except OSError:
-                self._path.unlink(missing_ok=True)
-                return
-        raise CacheBusy(f"{self._path}: another daemon of this mount point is running; see: jindopy status")
 
     def _accept(self) -> None:
         listener = self._listener

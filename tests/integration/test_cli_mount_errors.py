@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,16 @@ def test_two_mounts_on_one_cache(command: Command, storage: list[str]) -> None:
     assert "--cache-dir DIR" in done.stderr
     assert not os.path.ismount(other)
     assert (command.point / "hello").read_bytes() == b"world"
+    assert command.run("umount", str(command.point)).returncode == 0
+
+
+def test_two_commands_at_once_make_one_mount(command: Command, storage: list[str]) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda _: command.mount("oss://demo", *storage), range(3)))
+    assert sorted(one.returncode for one in done) == [0, 2, 2], done
+    assert all(one.stderr.count("\n") == 1 for one in done if one.returncode)
+    assert (command.point / "hello").read_bytes() == b"world"
+    assert command.run("status", str(command.point)).returncode == 0
     assert command.run("umount", str(command.point)).returncode == 0
 
 

@@ -254,6 +254,31 @@ def test_a_daemon_that_takes_too_long_is_ended(
     assert not Path(settings.control_socket).exists()
 
 
+def test_a_failed_start_leaves_another_daemons_mount_alone(
+    settings: MountSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fake(tmp_path, monkeypatch, "ready.write(Readiness(ready=False, error='cache busy', exit_code=2).to_line())")
+    monkeypatch.setattr(mountinfo, "read", lambda: [_entry(Path(settings.mount_point))])
+    state = [Liveness.ALIVE]
+    monkeypatch.setattr(mountinfo, "probe", lambda path: state[0])
+    undone: list[str] = []
+    monkeypatch.setattr(mountinfo, "unmount", lambda path, lazy: undone.append(path))
+    server = ControlServer(Path(settings.control_socket), FakeDaemon())
+    server.start()
+    try:
+        for state[0] in (Liveness.ALIVE, Liveness.STUCK):
+            with pytest.raises(JindoError, match="cache busy"):
+                spawn.start_daemon(settings, 20)
+        assert undone == []
+        assert Path(settings.control_socket).exists()
+    finally:
+        server.close()
+    state[0] = Liveness.DEAD
+    with pytest.raises(JindoError, match="cache busy"):
+        spawn.start_daemon(settings, 20)
+    assert undone == [settings.mount_point]
+
+
 def test_an_interrupt_while_waiting_ends_the_daemon(
     settings: MountSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
