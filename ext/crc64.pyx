@@ -19,7 +19,7 @@ from jindopy._ext.crc64_kernels cimport (
     jindo_crc64_kernels,
 )
 
-# From this size on the GIL is released.  Just below it a call takes 3 us by the fastest kernel (35 by table); at it 2 us
+# From here on the GIL is released.  Just below, a call takes 3 us by the fastest kernel, 35 by table.  At it 2 us
 # alone, but 5 beside a busy thread, which now and then keeps the GIL for a switch interval.
 cdef enum:
     NOGIL_BYTES = 65536
