@@ -260,7 +260,10 @@ cdef int files_walk(
             item = readdir(lower)
             if item == NULL:
                 break
-            if _special(item.d_name) or not _parse_hex(item.d_name, 2, prefix + 1):
+            if _special(item.d_name):
+                continue
+            if not _parse_hex(item.d_name, 2, prefix + 1):
+                unlinkat(dirfd(lower), item.d_name, 0)
                 continue
             path[2] = c"/"
             path[3] = item.d_name[0]

@@ -197,7 +197,7 @@ def decode_record(slot):
         plain.owner,
         bool(plain.flags & RECORD_PINNED),
         plain.stamp,
-        plain.disk_units * 4096,
+        <uint64_t>plain.disk_units * 4096,
         tuple([plain.crcs[i] for i in range(crcs)]),
     )
 
