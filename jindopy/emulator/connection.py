@@ -242,9 +242,10 @@ class Connection:
         server.counters[SLOT[target.operation]] += 1
         server.verifier.check(request, target.bucket, target.key, seconds)
         if server.shared.conditions().faults:
-            self._fault = server.pick_fault(target.operation, target.key)
-            if self._fault is not None and self._fault.kind == "error":
-                raise Refused(self._fault.status, self._fault.error_code, "A fault was injected; try again later.")
+            fault = server.pick_fault(target.operation, target.key)
+            if fault is not None and fault.kind == "error":
+                raise Refused(fault.status, fault.error_code, "A fault was injected; try again later.")
+            self._fault = fault
         return server.service.handle(target.operation, call)
 
     # Bodies of requests
