@@ -239,17 +239,26 @@ cdef bint _rest(Store* store, double until) noexcept nogil:
     return goes_on
 
 
+cdef uint64_t _over_low(Store* store, int level) noexcept nogil:
+    cdef uint64_t used
+    pthread_mutex_lock(&store.lock)
+    used = 0 if store.closed else tier_used(store, level)
+    pthread_mutex_unlock(&store.lock)
+    return used - store.tiers[level].low_bytes if used > store.tiers[level].low_bytes else 0
+
+
 cdef void _evict_to_low(Store* store) noexcept nogil:
+    # Puts go on meanwhile, so the goal is looked at again until it is reached or nothing more can go.
     cdef int level
     cdef uint64_t excess
+    cdef bint full
     for level in range(store.tier_count):
-        excess = 0
         pthread_mutex_lock(&store.lock)
-        if over_high(store, level) and tier_used(store, level) > store.tiers[level].low_bytes:
-            excess = tier_used(store, level) - store.tiers[level].low_bytes
+        full = over_high(store, level)
         pthread_mutex_unlock(&store.lock)
-        if excess:
-            evict_disk(store, level, excess)
+        excess = _over_low(store, level) if full else 0
+        while excess and evict_disk(store, level, excess):
+            excess = _over_low(store, level)
 
 
 cdef void _upkeep(Store* store, bint sync) noexcept nogil:

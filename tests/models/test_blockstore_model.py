@@ -214,6 +214,6 @@ class BlockStoreModel(RuleBasedStateMachine):
 
 TestBlockStoreModel = BlockStoreModel.TestCase
 TestBlockStoreModel.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestBlockStoreModel = pytest.mark.slow(TestBlockStoreModel)

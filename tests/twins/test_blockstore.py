@@ -154,11 +154,12 @@ def test_the_janitor_evicts_to_the_low_watermark(make: MakeStore) -> None:
         lease = store.open(bytes([number]) * 16, MIB, 0)
         lease.put(0, sealed(bytes(MIB)))
         lease.close()
+    # The 16th put passes the high watermark; what is put while the janitor is at work may stay.
     for _ in range(500):
-        if store.stats()[0].used_bytes <= 8 * MIB:
+        if store.stats()[0].used_bytes <= 13 * MIB:
             break
         threading.Event().wait(0.01)
-    assert 4 * MIB < store.stats()[0].used_bytes <= 16 * MIB
+    assert 7 * MIB < store.stats()[0].used_bytes <= 13 * MIB
     assert store.counters()["put_refused"] == 0
 
 
