@@ -7,7 +7,7 @@ import binascii
 from xml.etree import ElementTree
 
 from jindopy.emulator.answers import Answer, Call, DocumentSink, Response, fields, xml
-from jindopy.emulator.errors import Refused, invalid_argument, xml_text
+from jindopy.emulator.errors import Refused, invalid_argument, number_parameter, xml_text
 from jindopy.emulator.listing import (
     OWNER,
     PAGE_KEYS_MAX,
@@ -53,7 +53,7 @@ class BucketOperations:
         """All buckets, by pages."""
         query = call.request.query
         prefix, marker = query.get("prefix", ""), query.get("marker", "")
-        limit = _number(query, "max-keys", 100, PAGE_KEYS_MAX)
+        limit = number_parameter(query, "max-keys", 100, PAGE_KEYS_MAX)
         buckets = self._store.buckets() + [(name, self._row(name)) for name in self._synthetic.buckets]
         found = sorted(item for item in buckets if item[0].startswith(prefix) and item[0] > marker)
         shown = found[:limit]
@@ -166,7 +166,7 @@ class BucketOperations:
         query = call.request.query
         encoded = _encoding(query)
         marker = query.get("marker", "")
-        limit = _number(query, "max-keys", 100, PAGE_KEYS_MAX)
+        limit = number_parameter(query, "max-keys", 100, PAGE_KEYS_MAX)
         found = self._page(call, _bytes(marker), limit, Variant(encoded, True))
         encode = key_encoder(encoded)
         more = f"<NextMarker>{encode(found.last)}</NextMarker>" if found.truncated else ""
@@ -177,7 +177,7 @@ class BucketOperations:
         """The second version: start-after and continuation tokens."""
         query = call.request.query
         encoded = _encoding(query)
-        limit = _number(query, "max-keys", 100, PAGE_KEYS_MAX)
+        limit = number_parameter(query, "max-keys", 100, PAGE_KEYS_MAX)
         token, start_after = query.get("continuation-token", ""), query.get("start-after", "")
         after = _bytes(start_after)
         if token:
@@ -284,15 +284,6 @@ def _encoding(query: dict[str, str]) -> bool:
     if kind not in ("", "url"):
         raise invalid_argument("Invalid Encoding Method specified in Request.", "encoding-type", kind)
     return kind == "url"
-
-
-def _number(query: dict[str, str], name: str, default: int, most: int) -> int:
-    text = query.get(name, "")
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or int(text) > most:
-        raise invalid_argument(f"A number from 0 to {most} is due.", name, text)
-    return int(text)
 
 
 def _bytes(text: str) -> bytes:

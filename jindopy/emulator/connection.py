@@ -219,7 +219,7 @@ class Connection:
             else:
                 self._take_to_nothing(request, refused)
             return
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 (logged there; no mistake may leave a client waiting)
             self._broken(error)
             return
         if isinstance(answer, Response | Later):
@@ -290,7 +290,7 @@ class Connection:
                 self._sink = None
                 refused.close = True
             self._answer_refused(refused)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 (as above)
             self._broken(error)
         else:
             self._answer(answer)

@@ -6,6 +6,7 @@ more, closes the connection.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 XML_HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -79,6 +80,14 @@ def xml_text(text: str) -> str:
     )
 
 
+def decimal(text: str, least: int, most: int) -> int | None:
+    """The number that ``text`` is, None when it is none of that range; digits beyond a 64-bit number are never one."""
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
+        return None
+    value = int(text)
+    return value if least <= value <= most else None
+
+
 def no_such_bucket(bucket: str) -> Refused:
     """404: the bucket is not there."""
     return Refused(404, "NoSuchBucket", "The specified bucket does not exist.", details=(("BucketName", bucket),))
@@ -105,3 +114,14 @@ def no_such_upload(upload_id: str) -> Refused:
 def invalid_argument(message: str, name: str, value: str) -> Refused:
     """400: a parameter or header has a value that is not allowed."""
     return Refused(400, "InvalidArgument", message, details=(("ArgumentName", name), ("ArgumentValue", value)))
+
+
+def number_parameter(query: Mapping[str, str], name: str, default: int, most: int) -> int:
+    """A query parameter from 0 to ``most``; raises Refused."""
+    text = query.get(name, "")
+    if not text:
+        return default
+    value = decimal(text, 0, most)
+    if value is None:
+        raise invalid_argument(f"A number from 0 to {most} is due.", name, text)
+    return value

@@ -11,9 +11,12 @@ enough for what this server is for.  Long calls run in worker threads: one lock 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -109,6 +112,15 @@ def _upload(row: tuple[Any, ...]) -> UploadRow:
     return UploadRow(upload_id, bucket, key, json.loads(headers), storage_class, started_ns)
 
 
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """A disk that is full or fails is the same to callers whether SQLite or the kernel says so."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(errno.EIO, f"side store: {error}") from error
+
+
 class Metadata:
     """The tables; open it in the process that uses it."""
 
@@ -132,11 +144,11 @@ class Metadata:
             self._db.close()
 
     def _all(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
+        with self._lock, _as_os_error():
             return self._db.execute(statement, values).fetchall()
 
     def _run(self, statement: str, *values: Any) -> int:
-        with self._lock:
+        with self._lock, _as_os_error():
             return self._db.execute(statement, values).rowcount
 
     # Objects

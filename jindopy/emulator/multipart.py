@@ -17,7 +17,15 @@ from typing import Final
 from jindopy._ext.crc64 import combine
 from jindopy.emulator.answers import Answer, Call, DocumentSink, FileBody, Later, Response, fields, xml
 from jindopy.emulator.bucket_operations import malformed_xml, parse_xml
-from jindopy.emulator.errors import Refused, invalid_argument, no_such_key, no_such_upload, xml_text
+from jindopy.emulator.errors import (
+    Refused,
+    decimal,
+    invalid_argument,
+    no_such_key,
+    no_such_upload,
+    number_parameter,
+    xml_text,
+)
 from jindopy.emulator.listing import iso_time, key_encoder
 from jindopy.emulator.metadata import PartRow, UploadRow
 from jindopy.emulator.object_operations import (
@@ -35,6 +43,7 @@ from jindopy.emulator.preconditions import byte_range, check
 from jindopy.emulator.synthetic import Synthetic
 
 PARTS_MAX: Final = 10_000
+PAGE_MAX: Final = 1000
 PART_BYTES_MIN: Final = 100 << 10
 """The real service's least size of all parts but the last."""
 
@@ -80,9 +89,10 @@ class MultipartOperations:
 
     def _part_number(self, call: Call) -> int:
         text = call.request.query.get("partNumber", "")
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= PARTS_MAX:
+        number = decimal(text, 1, PARTS_MAX)
+        if number is None:
             raise invalid_argument("Part number must be an integer between 1 and 10000, inclusive.", "partNumber", text)
-        return int(text)
+        return number
 
     def upload_part(self, call: Call) -> Answer:
         """One part; a part of the same number is replaced."""
@@ -196,7 +206,7 @@ class MultipartOperations:
             chosen = []
             for item in parse_xml(document).findall("Part"):
                 text, etag = item.findtext("PartNumber") or "", (item.findtext("ETag") or "").strip().strip('"')
-                part = known.get(int(text)) if text.isascii() and text.isdigit() and len(text) <= 5 else None
+                part = known.get(decimal(text, 1, PARTS_MAX) or 0)
                 if part is None or part.etag != etag.upper():
                     raise Refused(
                         400,
@@ -253,8 +263,8 @@ class MultipartOperations:
         """An upload's parts, by pages."""
         upload = self._upload(call)
         query = call.request.query
-        limit = _small_number(query, "max-parts", 1000)
-        marker = _small_number(query, "part-number-marker", 0, PARTS_MAX)
+        limit = number_parameter(query, "max-parts", 1000, PAGE_MAX)
+        marker = number_parameter(query, "part-number-marker", 0, PARTS_MAX)
         encoded = query.get("encoding-type") == "url"
         parts = [part for part in self._store.metadata.find_parts(upload.id) if part.number > marker]
         shown = parts[:limit]
@@ -279,7 +289,7 @@ class MultipartOperations:
         query = call.request.query
         if call.bucket not in self._synthetic.buckets:
             self._store.bucket_path(call.bucket)
-        limit = _small_number(query, "max-uploads", 1000)
+        limit = number_parameter(query, "max-uploads", 1000, PAGE_MAX)
         encoded = query.get("encoding-type") == "url"
         encode = key_encoder(encoded)
         prefix = query.get("prefix", "").encode("utf-8", "surrogateescape")
@@ -362,12 +372,3 @@ def _append(fd: int, path: bytes, size: int) -> None:
             copied += count
     finally:
         os.close(source)
-
-
-def _small_number(query: dict[str, str], name: str, default: int, most: int = 1000) -> int:
-    text = query.get(name, "")
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or int(text) > most:
-        raise invalid_argument(f"A number from 0 to {most} is due.", name, text)
-    return int(text)

@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from jindopy.emulator.answers import Answer, Call, DocumentSink, FileBody, Later, Response, fields, xml
-from jindopy.emulator.errors import Refused, invalid_argument, no_such_key
+from jindopy.emulator.errors import Refused, decimal, invalid_argument, no_such_key
 from jindopy.emulator.listing import OWNER, iso_time
 from jindopy.emulator.objects import ARCHIVE_CLASSES, READ_BYTES, STORAGE_CLASSES, ObjectInfo, Store, Writing
 from jindopy.emulator.preconditions import byte_range, check
@@ -369,9 +369,9 @@ def expected_digests(headers: dict[str, str]) -> tuple[bytes | None, int | None]
                 400, "InvalidDigest", "The Content-MD5 you specified is invalid.", details=(("Content-MD5", md5_text),)
             )
     if crc_text is not None:
-        if not crc_text.isascii() or not crc_text.isdigit() or int(crc_text) >> 64:
+        crc = decimal(crc_text, 0, (1 << 64) - 1)
+        if crc is None:
             raise invalid_argument("The CRC is no 64-bit number.", "x-oss-hash-crc64ecma", crc_text)
-        crc = int(crc_text)
     return md5_digest, crc
 
 

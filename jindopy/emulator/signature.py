@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from jindopy.emulator.errors import Refused, invalid_argument
+from jindopy.emulator.errors import Refused, decimal, invalid_argument
 from jindopy.emulator.http import Request
 
 DAY_KEYS_MAX: Final = 1024
@@ -153,18 +153,18 @@ class Verifier:
         access_key_id, scope = _scope(query.get("x-oss-credential", ""))
         stamp = query.get("x-oss-date", "")
         signed_seconds = _stamp_seconds(stamp)
-        lifetime = query.get("x-oss-expires", "")
-        if not lifetime.isascii() or not lifetime.isdigit() or not 0 < int(lifetime) <= PRESIGN_SECONDS_MAX:
-            raise invalid_argument("x-oss-expires is invalid.", "x-oss-expires", lifetime)
+        lifetime_seconds = decimal(query.get("x-oss-expires", ""), 1, PRESIGN_SECONDS_MAX)
+        if lifetime_seconds is None:
+            raise invalid_argument("x-oss-expires is invalid.", "x-oss-expires", query.get("x-oss-expires", ""))
         credential = self._credential(access_key_id, query.get("x-oss-security-token", ""), now_seconds)
         if signed_seconds > now_seconds + self._rules.skew_seconds:
             self._check_skew(signed_seconds, now_seconds)
-        if now_seconds > signed_seconds + int(lifetime):
+        if now_seconds > signed_seconds + lifetime_seconds:
             raise Refused(
                 403,
                 "AccessDenied",
                 "Request has expired.",
-                details=(("Expires", _iso(signed_seconds + int(lifetime))), ("ServerTime", _iso(now_seconds))),
+                details=(("Expires", _iso(signed_seconds + lifetime_seconds)), ("ServerTime", _iso(now_seconds))),
             )
         signed = {name: value for name, value in query.items() if name != "x-oss-signature"}
         additional = query.get("x-oss-additional-headers", "").lower()

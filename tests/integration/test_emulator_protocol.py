@@ -145,6 +145,8 @@ def test_dot_keys_stay_inside(emulator: Emulator) -> None:
         (signed("GET", "/demo/?cors"), 501, b"NotImplemented"),
         (signed("PUT", "/demo/k?symlink"), 400, b"InvalidArgument"),
         (signed("GET", "/demo/", "/demo/?max-keys=x"), 400, b"InvalidArgument"),
+        (signed("GET", "/demo/", "/demo/?max-keys=" + "9" * 5000), 400, b"InvalidArgument"),
+        (signed("PUT", "/demo/k", body=b"", headers=(("x-oss-hash-crc64ecma", "1" * 5000),)), 400, b"InvalidArgument"),
         (signed("POST", "/demo/?delete", body=b"<!DOCTYPE a><Delete/>"), 400, b"MalformedXML"),
     ],
 )
