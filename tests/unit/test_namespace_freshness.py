@@ -323,6 +323,24 @@ def test_a_failed_listing_goes_on_where_it_stopped(world: World) -> None:
     assert len(world.asked()) == 2, "the page before the failure and the one that failed"
 
 
+def test_a_name_that_waits_for_its_decision_survives_a_failure(world: World) -> None:
+    world.put(b"n")  # it may be hidden by a directory until all of "n!..." has passed
+    for number in range(3500):
+        world.put(b"n!%04d" % number)
+    pages = 0
+
+    def fail_at_the_fourth(operation: str, key: bytes) -> None:
+        nonlocal pages
+        pages += 1
+        if pages == 4:
+            raise Unavailable("no route")
+
+    world.hook = fail_at_the_fourth
+    with pytest.raises(Unavailable):
+        world.list()
+    assert b"n" in world.list()
+
+
 def test_an_old_failed_listing_begins_anew(world: World) -> None:
     for number in range(2500):
         world.put(b"%05d" % number)
