@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
-from jindopy.base.errors import NamespaceCorrupt, NamespaceError, NoSuchEntry, NotADirectory
+from jindopy.base.errors import NamespaceCorrupt, NamespaceError, NoSuchEntry, NotADirectory, UsageError
 from jindopy.base.ident import ROOT_INODE, Inode, Kind, MountId
 from jindopy.namespace.api import Answer, DirPage, Listener, MountInfo, Node, SkippedKey, SyncProgress, TreeCount
 from jindopy.namespace.keys import relative_link, split_path
@@ -54,7 +54,10 @@ class EmbeddedMaster:
         clock: Clock = REAL_CLOCK,
     ) -> None:
         """``uid``, ``gid``: of everything shown, by default this process's; ``umask`` takes from 0644 and 0755."""
-        state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{state_directory}: {error.strerror}; choose another state directory") from error
         self._clock = clock
         self._list_threads = list_threads
         ownership = Ownership(

@@ -121,6 +121,7 @@ class SqliteFile:
         self._available = threading.Condition()
         self._out = 0
         self._closed = False
+        self._suspect = False
         try:
             with translated(path):
                 self.writer = self._open()
@@ -162,6 +163,16 @@ class SqliteFile:
         connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         return connection
 
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Translate errors; once SQLite has met damage, the next start checks the whole file."""
+        try:
+            with translated(self.path):
+                yield
+        except NamespaceCorrupt:
+            self._suspect = True
+            raise
+
     def acquire(self, deadline: Deadline | None = None) -> sqlite3.Connection:
         """A reader of one's own until ``release``."""
         with self._available:
@@ -178,7 +189,7 @@ class SqliteFile:
                 if not self._available.wait(seconds):
                     raise DeadlineExceeded(f"{self.path}: {READERS_MAX} readers are busy")
         try:
-            with translated(self.path):
+            with self.guard():
                 return self._connect()
         except BaseException:
             with self._available:
@@ -204,7 +215,7 @@ class SqliteFile:
         """A reader for a few statements."""
         connection = self.acquire()
         try:
-            with translated(self.path):
+            with self.guard():
                 yield connection
         finally:
             self.release(connection)
@@ -221,8 +232,9 @@ class SqliteFile:
         for connection in idle:
             connection.close()
         try:
-            with translated(self.path):
-                self.writer.execute("UPDATE meta SET value = 1 WHERE key = 'clean'")
+            if not self._suspect:
+                with translated(self.path):
+                    self.writer.execute("UPDATE meta SET value = 1 WHERE key = 'clean'")
         finally:
             self.writer.close()
             os.close(self._lock_fd)
@@ -230,7 +242,10 @@ class SqliteFile:
 
 def _lock(path: Path) -> int:
     lock_path = path.with_name(path.name + ".lock")
-    fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"{path.parent}: {error.strerror}; choose another state directory") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

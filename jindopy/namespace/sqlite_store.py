@@ -23,7 +23,7 @@ from typing import final
 from jindopy.base.errors import NamespaceError
 from jindopy.base.ident import MountId
 from jindopy.namespace.api import SkippedKey, TreeCount
-from jindopy.namespace.sqlite_file import SqliteFile, translated
+from jindopy.namespace.sqlite_file import SqliteFile
 from jindopy.namespace.sqlite_rows import (
     NODE_COLUMNS,
     DirState,
@@ -81,7 +81,7 @@ class SqliteStore:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """One transaction."""
-        with self._write_lock, translated(self.path):
+        with self._write_lock, self._file.guard():
             if self._closed:
                 raise NamespaceError(f"{self.path} is closed")
             writer = self._file.writer
@@ -230,7 +230,7 @@ class Snapshot:
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
         self._db: sqlite3.Connection | None = file.acquire()
-        with translated(file.path):
+        with file.guard():
             # BEGIN alone takes no snapshot: the first read does.
             self._db.execute("BEGIN")
             self._db.execute("SELECT 1 FROM meta LIMIT 1").fetchone()
@@ -238,13 +238,13 @@ class Snapshot:
     def children(self, parent: int, generation: int, after: bytes, upto: bytes | None, limit: int) -> list[RowTuple]:
         """As the store's."""
         assert self._db is not None
-        with translated(self._file.path):
+        with self._file.guard():
             return child_rows(self._db, parent, generation, after, upto, limit)
 
     def named(self, parent: int, generation: int, names: Iterable[bytes]) -> list[RowTuple]:
         """As the store's."""
         assert self._db is not None
-        with translated(self._file.path):
+        with self._file.guard():
             return named_rows(self._db, parent, generation, names)
 
     def close(self) -> None:

@@ -134,6 +134,36 @@ def test_a_damaged_file_is_set_aside_and_the_tree_listed_again(tmp_path: Path) -
         assert (tmp_path / f"namespace.db.damaged-{number}").read_bytes() == b"garbage" * 999
 
 
+def test_damage_met_at_work_is_remembered(path: Path, store: SqliteStore) -> None:
+    put(store, 1, *(b"%05d" % number for number in range(20_000)))
+    store.close()
+    again = SqliteStore(path)
+    damage(path)
+    with pytest.raises(NamespaceCorrupt):
+        again.count(1)
+    again.close()
+    with pytest.raises(NamespaceCorrupt):
+        SqliteStore(path)
+
+
+def test_a_full_disk_stops_writing_only(store: SqliteStore) -> None:
+    generation = put(store, 1, b"a")
+    with store.write() as tx:
+        tx.db.execute("PRAGMA max_page_count = 60")
+    with pytest.raises(NamespaceError, match="disk is full"):
+        put(store, 1, *(b"%05d" % number for number in range(5000)))
+    assert names(store.children(1, generation, b"", None, 10)) == [b"a"]
+    put(store, 1, b"b")
+
+
+def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    driver = MemoryDriver("x", MemoryStore())
+    for directory in (tmp_path / "file", Path("/proc/jindopy")):
+        with pytest.raises(UsageError, match="choose another state directory"):
+            EmbeddedMaster(directory, [MountRequest(b"", "memory://x", driver)])
+
+
 def test_one_owner(path: Path, store: SqliteStore) -> None:
     with pytest.raises(CacheBusy, match=r"in use by process \d+"):
         SqliteStore(path)
