@@ -6,7 +6,7 @@ EINTR and short counts; a short read result means the end of the file.  Failures
 and nothing kept: who calls knows the file and decides.
 """
 
-from libc.errno cimport EEXIST, EINTR, ENOENT, errno
+from libc.errno cimport EAGAIN, EEXIST, EINTR, ENOENT, ENOSYS, EOPNOTSUPP, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memset, strlen
 
@@ -22,6 +22,7 @@ from jindopy._ext.linux cimport (
     O_RDONLY,
     O_RDWR,
     RWF_NOWAIT,
+    TMPFS_MAGIC,
     close,
     closedir,
     dirent,
@@ -128,9 +129,17 @@ cdef int64_t file_read(int fd, char* data, uint64_t size, uint64_t offset) noexc
 
 cdef int64_t file_read_nowait(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil:
     # One attempt at what is in memory; -EAGAIN or fewer bytes when not all is.
+    cdef struct_statfs found
     cdef iovec part = iovec(data, size)
     cdef ssize_t got = preadv2(fd, &part, 1, offset, RWF_NOWAIT)
-    return got if got >= 0 else -errno
+    if got >= 0:
+        return got
+    if errno != EOPNOTSUPP and errno != ENOSYS:
+        return -errno
+    # tmpfs refuses the flag (still in Linux 6.18) but is memory; elsewhere nobody can tell without waiting.
+    if fstatfs(fd, &found) == 0 and found.f_type == TMPFS_MAGIC:
+        return file_read(fd, data, size, offset)
+    return -EAGAIN
 
 
 cdef int file_write(int fd, const char* data, uint64_t size, uint64_t offset) noexcept nogil:

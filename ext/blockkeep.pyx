@@ -265,7 +265,10 @@ cdef void _upkeep(Store* store, bint sync) noexcept nogil:
     # A disk that fails here fails the next put, which says so; the next round tries again.
     cdef int level
     pthread_mutex_lock(&store.maintenance)
-    if sync and store.table.unsynced:
+    pthread_mutex_lock(&store.lock)
+    sync = sync and store.table.unsynced != 0
+    pthread_mutex_unlock(&store.lock)
+    if sync:
         sync_all(store)
     for level in range(store.tier_count):
         if store.tiers[level].journal.stale or journal_is_long(&store.tiers[level].journal):

@@ -48,11 +48,16 @@ cdef extern from "<sys/stat.h>" nogil:
 
 cdef extern from "<sys/statfs.h>" nogil:
     struct struct_statfs "statfs":
+        long f_type
         long f_bsize
         uint64_t f_bavail
         uint64_t f_files
         uint64_t f_ffree
     int fstatfs(int fd, struct_statfs* found)
+
+cdef extern from "<linux/magic.h>" nogil:
+    enum:
+        TMPFS_MAGIC
 
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:

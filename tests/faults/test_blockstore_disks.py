@@ -178,3 +178,17 @@ def test_one_file_that_cannot_be_opened(tmp_path: Path) -> None:
     assert check_all(store) == 1
     assert store.counters()["io_errors"] == 1
     store.close()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_nowait_reads_what_is_in_memory(disk: MakeDisk, kind: str) -> None:
+    """tmpfs refuses RWF_NOWAIT; that is neither a damaged block nor a reason to wait."""
+    store = BlockStore([tier(disk(kind) / "cache")], sync_seconds=0)
+    put_one(store, 0)
+    lease = store.open(cid_of(0), MIB, 0)
+    assert lease.read(0, 1) is not None
+    assert lease.read(100, 4096, nowait=True) == known_block(cid_of(0), MIB, 0)[100:4196]
+    assert store.counters()["io_errors"] == 0
+    lease.close()
+    store.close()
