@@ -70,10 +70,10 @@ class MadeUp:
         raise ObjectNotFound("made up", key=key)
 
     def put(self, key: bytes, data: object, *, deadline: Deadline) -> ObjectStat:
-        raise NotImplementedError
+        raise ObjectNotFound("made up", key=key)
 
     def delete(self, keys: list[bytes], *, deadline: Deadline) -> None:
-        raise NotImplementedError
+        raise ObjectNotFound("made up", key=keys[0])
 
     def check(self, *, deadline: Deadline) -> None:
         return

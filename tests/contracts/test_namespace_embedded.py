@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from contracts.namespace import Make, NamespaceContract, Wanted
+from contracts.namespace import NamespaceContract
+from contracts.namespace_tools import Make, Wanted
 
 from jindopy.namespace.api import MasterApi
 from jindopy.namespace.service import EmbeddedMaster, MountRequest
