@@ -18,39 +18,20 @@ Bounds: carried state is at most one name for each length up to 255.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, final
+from typing import final
 
-from jindopy.base.ident import Inode, Kind
+from jindopy.base.ident import Kind
 from jindopy.namespace.keys import parents
 
-
-class Entry(NamedTuple):
-    """A listed file or symbolic link."""
-
-    name: bytes
-    kind: int
-    size: int
-    mtime_ns: int
-    token: bytes
-    crc64: int | None
-
-
-class Known(NamedTuple):
-    """What the store has under a name."""
-
-    name: bytes
-    inode: Inode
-    kind: int
-    size: int
-    mtime_ns: int | None
-    token: bytes
-    gone_gen: int | None
-    """Set when an unfinished listing did not find it any more."""
-
-
 EntryTuple = tuple[bytes, int, int, int, bytes, int | None]
+"""A listed file or symbolic link: name, kind, size, mtime_ns, token, crc64.
+
+Plain, and so is the next: building a NamedTuple costs 0.4 µs, for a listed key that costs 6 µs in all."""
+
 KnownTuple = tuple[bytes, int, int, int, int | None, bytes, int | None]
-"""The same as plain tuples: building a NamedTuple costs 0.3 µs, a tenth of what a listed key may cost in all."""
+"""What the store has under a name: name, inode, kind, size, mtime_ns, token, gone_gen.
+
+The last is set when an unfinished listing did not find the row any more."""
 
 
 @final

@@ -46,7 +46,7 @@ def names_of(page: ListPage, prefix: bytes, after: bytes, hidden: Container[byte
                 continue
             raise BadAnswer("the listing is out of order or outside its prefix", key=key)
         last = name
-        # The usual name passes these tests only: the whole budget of a listed key is about 10 µs.
+        # The usual name passes these tests only: a call for each would cost a tenth of all that a listed key costs.
         if len(name) < 256 and name[0] != 0x2E and 0 not in name and name not in hidden:
             files.append((name, 0 if kind is Kind.FILE else int(kind), size, mtime_ns, token, crc64))
             continue

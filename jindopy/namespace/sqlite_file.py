@@ -35,11 +35,12 @@ READERS_MAX: Final = 24
 """16 threads of listings and lookups, and 8 streams that keep a snapshot while a slow reader holds them."""
 
 READERS_KEPT: Final = 4
-"""Idle connections kept open, about 0.3 MB each once they have read."""
+"""Idle connections kept open, about 0.5 MB each once they have read."""
 
 READER_CACHE_KIB: Final = 512
-WRITER_CACHE_KIB: Final = 8192
-"""A tenth of the index of a million inodes: inserting them in key order takes as long with 64 MiB (bench/micro)."""
+WRITER_CACHE_KIB: Final = 2048
+"""600,000 inodes take 3.9 CPU-s with 2, 8 and 64 MiB alike, and 48, 55 and 128 MB of memory (bench/micro/namespace.py):
+listings insert in the order of the index."""
 
 WAL_PAGES: Final = 2000
 """Checkpoint every 8 MB: half as many as by default, and the log's index stays small."""

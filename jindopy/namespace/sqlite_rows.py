@@ -116,7 +116,7 @@ def child_row(db: sqlite3.Connection, parent: int, name: bytes) -> Row | None:
 
 
 def lookup_rows(db: sqlite3.Connection, parent: int, name: bytes) -> tuple[Row | None, Row | None, DirState]:
-    """The directory, the child and the directory's state in one statement: a third of the time of three."""
+    """The directory, the child and the directory's state in one statement: three cost 10 µs more."""
     found = db.execute(_LOOKUP, (name, parent)).fetchone()
     if found is None:
         return None, None, DirState()
