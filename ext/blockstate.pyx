@@ -40,6 +40,7 @@ from jindopy._ext.linux cimport (
     RLIMIT_NOFILE,
     __sync_add_and_fetch,
     close,
+    ftruncate,
     getrlimit,
     pthread_cond_broadcast,
     rlimit,
@@ -230,6 +231,10 @@ cdef int handle_attach(
     if fd < 0:
         return fd
     live_count(1, 1)
+    if create and entry.size > BLOCK_BYTES and entry.disk_bytes == 0:
+        # Writes inside the end of a file reserve nothing; behind it XFS reserves as much again as the file has.  A file
+        # system that cannot have such a size says so at the write.
+        ftruncate(fd, entry.size)
     handle = <Handle*>malloc(sizeof(Handle))
     pthread_mutex_lock(&store.lock)
     store.tiers[entry.level].directory_bytes += made_bytes

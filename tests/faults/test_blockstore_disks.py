@@ -14,7 +14,8 @@ from jindopy._ext.blockstore import BlockStore, TierSpec
 from jindopy.base.errors import CacheError, CacheFull
 from tests.twins.blockstore_twin import MIB, cid_of, known_block, sealed
 
-DISK_BYTES = 48 * MIB
+DISK_BYTES = {"tmpfs": 48 * MIB, "ext4": 48 * MIB, "xfs": 320 * MIB}  # the smallest that mkfs.xfs makes is 300 MiB
+MKFS_OPTIONS = {"ext4": ["-q", "-m", "0"], "xfs": ["-q"]}
 
 MakeDisk = Callable[[str], Path]
 
@@ -28,12 +29,12 @@ def disk(tmp_path: Path) -> Iterator[MakeDisk]:
         place = tmp_path / kind
         place.mkdir()
         if kind == "tmpfs":
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", place], check=True)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES[kind]}", "tmpfs", place], check=True)
         else:
             image = tmp_path / f"{kind}.img"
             with image.open("wb") as file:
-                file.truncate(DISK_BYTES)
-            subprocess.run([f"mkfs.{kind}", "-q", "-m", "0", image], check=True)
+                file.truncate(DISK_BYTES[kind])
+            subprocess.run([f"mkfs.{kind}", *MKFS_OPTIONS[kind], image], check=True)
             subprocess.run(["mount", "-o", "loop", image, place], check=True)
         mounted.append(place)
         return place
@@ -43,8 +44,10 @@ def disk(tmp_path: Path) -> Iterator[MakeDisk]:
         subprocess.run(["umount", "-l", place], check=True)
 
 
-def tier(path: Path, name: str = "SSD", quota_bytes: int = 1024 * MIB, min_free_bytes: int = 0) -> TierSpec:
-    return TierSpec(name, str(path), quota_bytes, 0.95, 0.8, min_free_bytes)
+def tier(
+    path: Path, name: str = "SSD", quota_bytes: int = 1024 * MIB, min_free_bytes: int = 0, high: float = 0.95
+) -> TierSpec:
+    return TierSpec(name, str(path), quota_bytes, high, 0.8, min_free_bytes)
 
 
 def put_one(store: BlockStore, number: int) -> None:
@@ -190,5 +193,25 @@ def test_nowait_reads_what_is_in_memory(disk: MakeDisk, kind: str) -> None:
     assert lease.read(0, 1) is not None
     assert lease.read(100, 4096, nowait=True) == known_block(cid_of(0), MIB, 0)[100:4196]
     assert store.counters()["io_errors"] == 0
+    lease.close()
+    store.close()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4", "xfs"])
+def test_use_is_what_the_disk_says(disk: MakeDisk, kind: str) -> None:
+    """A large file through a small quota, block by block: neither more nor less is counted than the files take."""
+    place = disk(kind)
+    # Only puts evict: the janitor would do so between the two sums.
+    store = BlockStore([tier(place, quota_bytes=24 * MIB, high=1.0)], sync_seconds=0)
+    lease = store.open(cid_of(0), 300 * MIB, 0)
+    block = sealed(bytes(MIB))
+    for index in (*range(40), 100, 299, 200):
+        lease.put(index, block)
+        used = store.stats()[0].used_bytes
+        on_disk = sum(path.stat().st_blocks * 512 for path in (place / "v1" / "SSD").rglob("*"))
+        assert abs(used - on_disk) <= 64 * 1024, "more than a file system's afterthoughts"
+        assert used <= 24 * MIB
+        assert used - store.stats()[0].cached_bytes < MIB
     lease.close()
     store.close()
