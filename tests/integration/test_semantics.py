@@ -62,8 +62,9 @@ def test_the_document_has_examples() -> None:
 
 @pytest.mark.parametrize(("command", "expected"), examples(), ids=[command for command, _ in examples()])
 def test_example(tree: Path, command: str, expected: str) -> None:
-    if shutil.which(command.split()[0]) is None:
-        pytest.skip(f"needs {command.split()[0]}")
+    program, *_ = command.split()
+    if shutil.which(program) is None:
+        pytest.skip(f"needs {program}")
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=tree,
