@@ -75,12 +75,10 @@ class Prober:
         if state.complete_gen and left > 0:
             gone = row is None or (row.gone_gen is not None and row.gone_gen <= state.complete_gen)
             return Answer(None if gone else self._node(row), left)
-        if row is not None and row.checked_ns is not None and row.gone_gen is None:
-            left = seconds_left(row.checked_ns, ttl_seconds, now_ns)
-            if left > 0:
-                return Answer(self._node(row), left)
-        return self._from_listing(parent, name, ttl_seconds, deadline) or self._shared(
-            parent, name, mounted, row, deadline
+        return (
+            self._from_probe(row, ttl_seconds)
+            or self._from_listing(parent, name, ttl_seconds, deadline)
+            or self._shared(parent, name, mounted, row, deadline)
         )
 
     def revalidate(self, inode: Inode, deadline: Deadline) -> Answer:
@@ -96,6 +94,13 @@ class Prober:
 
     def _node(self, row: Row | None) -> Node | None:
         return None if row is None else self._mounts.nodes([row.node])[0]
+
+    def _from_probe(self, row: Row | None, ttl_seconds: float) -> Answer | None:
+        """What an earlier probe found, while that is fresh."""
+        if row is None or row.checked_ns is None or row.gone_gen is not None:
+            return None
+        left = seconds_left(row.checked_ns, ttl_seconds, self._clock.wall_ns())
+        return Answer(self._node(row), left) if left > 0 else None
 
     def _from_listing(self, parent: Inode, name: bytes, ttl_seconds: float, deadline: Deadline) -> Answer | None:
         listing = self._lister.running(parent)
@@ -125,7 +130,11 @@ class Prober:
             deadline.check("looking up a name")
             return self._ask_and_record(parent, name, mounted, row, deadline)
         try:
-            answer = self._ask_and_record(parent, name, mounted, row, deadline)
+            # Another's flight may have landed since this caller looked.
+            row = self._store.child(parent, name)
+            answer = self._from_probe(row, mounted.info.ttl_seconds) or self._ask_and_record(
+                parent, name, mounted, row, deadline
+            )
         except BaseException as error:
             flight.set_exception(error)
             raise
