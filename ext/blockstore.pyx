@@ -37,6 +37,7 @@ from jindopy._ext.blockio cimport (
     store_drop,
     store_put,
     store_read,
+    store_verify,
 )
 from jindopy._ext.blockjournal cimport JOURNAL_TOO_NEW
 from jindopy._ext.blockkeep cimport store_close, store_recover, store_start
@@ -411,6 +412,17 @@ cdef class CacheFile:
         cdef Entry* entry = self.begin()
         with nogil:
             store_advise(self.owner.store, entry, offset, size_bytes)
+        self.end()
+
+    def verify(self, uint64_t first_block, uint64_t block_count):
+        cdef Entry* entry = self.begin()
+        cdef uint64_t blocks = entry_blocks(entry)
+        cdef uint64_t end = blocks if block_count > blocks else min(blocks, first_block + block_count)
+        cdef int rc = 0
+        with nogil:
+            while first_block < end and rc == 0:
+                rc = store_verify(self.owner.store, entry, first_block)
+                first_block += 1
         self.end()
 
     def put(self, block_index, SealedBuffer block not None):

@@ -20,6 +20,7 @@ cdef int store_read(
     Store* store, Entry* entry, uint64_t offset, uint64_t size, char* into, bint nowait
 ) noexcept nogil
 cdef int store_check(Store* store, Entry* entry, uint64_t block) noexcept nogil
+cdef int store_verify(Store* store, Entry* entry, uint64_t block) noexcept nogil
 cdef int store_put(
     Store* store, Entry* entry, uint64_t block, const char* data, uint64_t size, uint64_t crc
 ) noexcept nogil

@@ -107,7 +107,8 @@ class CacheFile:
         """Bytes [offset, offset+size_bytes) clipped to the object's end, or None when a block of them is missing.
 
         A block that fails its CRC is dropped, counted and reported as missing.  With ``nowait`` also None, and
-        ``would_block`` is True, when bytes are cached but not in memory (RWF_NOWAIT) or not yet verified.
+        ``would_block`` is True, when bytes are cached but not in memory (RWF_NOWAIT), or part of a
+        block that was not checked yet (one of at most 256 KiB, read whole, is checked on the spot).
         """
     @property
     def would_block(self) -> bool: ...
@@ -118,6 +119,11 @@ class CacheFile:
         """Whether every block is cached."""
     def advise(self, offset: int, size_bytes: int) -> None:
         """Start reading a cached range from disk in the background (POSIX_FADV_WILLNEED)."""
+    def verify(self, first_block: int, block_count: int) -> None:
+        """Check the blocks of this range that are cached and were not checked yet, so that later reads need not.
+
+        Returns when done; what fails is dropped and counted.  Blocks that a reader is checking are left to it.
+        """
     def put(self, block_index: int, block: SealedBuffer) -> None:
         """Store a block.  Already there: nothing happens.
 

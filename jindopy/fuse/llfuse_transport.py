@@ -1,8 +1,8 @@
 """The portable transport: libfuse 2.9 through llfuse.  A table of translations, nothing else.
 
-llfuse calls a handler with its one global lock held; whatever may wait is done with the lock released
-(``lock_released``).  Handlers first try the answer from memory.  An exception other than FUSEError would end the whole
-mount, so every handler goes through ``_translated``.
+llfuse calls a handler with its one global lock held; whatever may wait is done with the lock released and another
+thread receiving (``_waiting``, ``fuse.crew``).  Handlers first try the answer from memory.  An exception other than
+FUSEError would end the whole mount, so every handler goes through ``_translated``.
 
 llfuse cannot tell node numbers from inode numbers: ``st_ino`` is the node number here, so a changed object shows
 another inode number.  Its ``keep_cache`` is fixed to on, which is right because a node is one version.
@@ -12,9 +12,11 @@ Names are taken back from the kernel's cache by llfuse's own notification thread
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -24,6 +26,7 @@ import llfuse
 
 from jindopy.base.errors import Fault, JindoError, MountPointError, NoSuchEntry, ReadOnly
 from jindopy.base.ident import Kind, NodeId
+from jindopy.fuse.crew import Crew
 from jindopy.fuse.transport import TransportConfig
 from jindopy.vfs.operations import FILE_TYPE, STATFS_BLOCK_BYTES, Vfs
 
@@ -71,16 +74,45 @@ def _translated(
     return handler
 
 
+class _BenchingBytes(bytes):
+    """An answer to a read; the thread that drops it, after the reply was sent, may have to sit down."""
+
+    crew: Crew
+
+    def __del__(self) -> None:
+        self.crew.bench()
+
+
+class _BenchingEntry(llfuse.EntryAttributes):  # type: ignore[misc]  # llfuse has no types
+    """An answer to a lookup, likewise."""
+
+    crew: Crew
+
+    def __del__(self) -> None:
+        self.crew.bench()
+
+
 @final
 class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no types
     """The handlers, named by llfuse."""
 
-    def __init__(self, vfs: Vfs) -> None:
+    def __init__(self, vfs: Vfs, crew: Crew) -> None:
         super().__init__()
         self._vfs = vfs
+        self._crew = crew
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Around what may wait: lock released, and somebody else receives."""
+        with self._crew.waiting(), llfuse.lock_released:
+            yield
 
     def _entry(self, attr: Any) -> llfuse.EntryAttributes:
-        entry = llfuse.EntryAttributes()
+        if self._crew.surplus:
+            entry = _BenchingEntry()
+            entry.crew = self._crew
+        else:
+            entry = llfuse.EntryAttributes()
         kind = attr.kind
         size = attr.size
         mtime_ns = attr.mtime_ns
@@ -105,7 +137,7 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
         try:
             attr = vfs.lookup_now(NodeId(parent), name)
             if attr is None:
-                with llfuse.lock_released:
+                with self._waiting():
                     attr = vfs.lookup(NodeId(parent), name)
         except NoSuchEntry:
             # Node number 0 is a negative answer that the kernel may keep.
@@ -126,7 +158,7 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
 
     @_translated
     def opendir(self, nodeid: int, ctx: Any) -> int:
-        with llfuse.lock_released:
+        with self._waiting():
             return self._vfs.opendir(NodeId(nodeid))
 
     def readdir(self, handle: int, cookie: int) -> Iterator[tuple[bytes, llfuse.EntryAttributes, int]]:
@@ -153,8 +185,12 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
     def read(self, handle: int, offset: int, size: int) -> bytes:
         data = self._vfs.read_now(NodeId(handle), offset, size)
         if data is None:
-            with llfuse.lock_released:
+            with self._waiting():
                 data = self._vfs.read(NodeId(handle), offset, size)
+        if self._crew.surplus:
+            last = _BenchingBytes(data)
+            last.crew = self._crew
+            return last
         return data
 
     @_translated
@@ -168,7 +204,7 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
 
     @_translated
     def readlink(self, nodeid: int, ctx: Any) -> bytes:
-        with llfuse.lock_released:
+        with self._waiting():
             return self._vfs.readlink(NodeId(nodeid))
 
     @_translated
@@ -187,7 +223,7 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
 
     @_translated
     def statfs(self, ctx: Any) -> llfuse.StatvfsData:
-        with llfuse.lock_released:
+        with self._waiting():
             figures = self._vfs.statfs()
         data = llfuse.StatvfsData()
         data.f_bsize = data.f_frsize = STATFS_BLOCK_BYTES
@@ -217,6 +253,8 @@ class LlfuseTransport:
         self._vfs = vfs
         self._config = config
         self._mounted = False
+        self._crew = Crew(self._hire)
+        self._hired: list[threading.Thread] = []
         self.notes: list[str] = []
 
     def mount(self) -> None:
@@ -231,7 +269,7 @@ class LlfuseTransport:
         if self._config.allow_other:
             options.add("allow_other")
         try:
-            llfuse.init(_Operations(self._vfs), self._config.mount_point, options)
+            llfuse.init(_Operations(self._vfs, self._crew), self._config.mount_point, options)
         except RuntimeError as error:
             raise MountPointError(
                 f"cannot mount at {self._config.mount_point}: {error}; run 'jindopy doctor' to see what is missing"
@@ -255,8 +293,25 @@ class LlfuseTransport:
             )
 
     def serve(self) -> None:
-        """Answer requests until unmounted or stopped."""
-        llfuse.main(workers=self._config.workers, handle_signals=False)
+        """Answer requests until the mount is detached or its connection aborted."""
+        try:
+            self._receive()
+        finally:
+            for thread in self._hired:
+                thread.join()
+
+    def _hire(self) -> None:
+        """One more thread in llfuse's loop on the same session."""
+        thread = threading.Thread(target=self._receive, name="fuse", daemon=True)
+        self._hired.append(thread)
+        thread.start()
+
+    def _receive(self) -> None:
+        try:
+            llfuse.main(workers=1, handle_signals=False)
+        finally:
+            # The session has ended: whoever sits on the bench, maybe the main thread, must see it too.
+            self._crew.dismiss()
 
     def close(self) -> None:
         """Detach if still attached and free the session, after ``serve`` has returned; harmless when repeated."""

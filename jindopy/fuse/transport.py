@@ -24,9 +24,6 @@ class TransportConfig:
     allow_other: bool
     kernel_read_ahead_bytes: int
     """0 leaves the kernel's default."""
-    workers: int = 32
-    """Requests served at a time: as many as may wait for the UFS together before lookups have to queue; each costs a
-    stack and a 132 KiB request buffer, untouched while idle."""
 
 
 class Transport(Protocol):

@@ -125,6 +125,7 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
     on_exit(filler.close)
     readahead = ReadAheadConfig(window_bytes_max=settings.read_ahead_bytes_max)
     reads = ReadPath(cache, filler, ReadConfig(readahead=readahead))
+    on_exit(reads.close)
     vfs = Vfs(master, reads, cache, VfsConfig(request_seconds_max=settings.request_timeout_seconds))
     on_exit(vfs.close)
     return Parts(drivers, cache, master, filler, reads, vfs)

@@ -6,8 +6,8 @@ Flow     One caller's thread pulls files from an iterator and asks the Filler fo
 Bounds   ``files_max`` open files; ``window_blocks`` (and a stride) asked for and not landed.  No flight is kept: a
          landed block's memory goes back to the pool although its neighbours are still on the way.
 Verified A file is reported as loaded when every block is in the cache and was checked by this process: those fetched
-         now were checked on arrival, those found are read and compared with their checksums; bad ones are dropped and
-         fetched again, once.
+         now were checked on arrival, those found are read and compared with their checksums unless a reader's were
+         already; bad ones are dropped and fetched again, once.
 Failure  The first error of a file ends that file alone; what landed of it stays cached.  Whether errors end the whole
          load is the listener's decision (``stopped``), which also takes queued fetches back.
 """
@@ -218,21 +218,24 @@ class _Load:
             self._finish(file)
 
     def _finish(self, file: _File) -> None:
-        if file.error is None and file.found and not self._check_found(file):
-            return
         if file.error is None and not file.lease.complete:
             file.error = CacheFull("the cache did not keep it: no room that may be evicted, or the disk is failing")
+        if file.error is None and file.found and not self._check_found(file):
+            return
         file.lease.close()
         self._open.remove(file)
         self._listener.moved(-file.counted if file.error is not None else file.version.size - file.counted, 0)
         self._listener.ended(file.path, file.version, file.error)
 
     def _check_found(self, file: _File) -> bool:
-        """Compare what was cached before with its checksums; False: some of it was bad and is fetched again."""
-        bad_blocks = self._cache.scrub(file.version.cid).bad_blocks
-        if not bad_blocks:
+        """Check what was cached before and not read since the start; False: some of it was bad and is fetched again."""
+        for first in range(0, file.version.block_count, self._config.stride_blocks):
+            if self._listener.stopped:
+                return False  # a large file takes long, and ``run`` ends now
+            file.lease.verify(first, self._config.stride_blocks)
+        if file.lease.complete:
             return True
-        LOG.warning("%r: %d cached blocks were damaged, fetching them again", file.path, len(bad_blocks))
+        LOG.warning("%r: cached blocks were damaged, fetching them again", file.path)
         if file.second_try:
             file.error = CacheCorrupt("blocks written just now came back damaged: check the disk")
             return True
