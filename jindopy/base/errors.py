@@ -291,6 +291,6 @@ class ReadOnly(NamespaceError):
 
 
 class NamespaceCorrupt(NamespaceError):
-    """The namespace file is damaged; in cache mode it can be rebuilt from the UFS."""
+    """The namespace file is damaged; a new one lists the tree again, pins and unfinished loads are lost."""
 
     exit_code = EXIT_DATA

@@ -1,7 +1,7 @@
 """The embedded master: ``MasterApi`` in the process of a mount, over SQLite.
 
-It owns the state directory's ``namespace.db`` and wires the room: mount table, listings, probes, tree listings.  In
-cache mode the file is itself a cache, so a damaged one is moved aside, with a line in the log, and a new one begun.
+It owns the state directory's ``namespace.db`` and wires the room: mount table, listings, probes, tree listings.  A
+damaged file is refused and left alone: the tree could be listed anew, pins and unfinished loads could not.
 
 Threads: any may call; calls that ask the UFS block their caller for as long as its deadline says.  Locks are those of
 the parts.  ``close`` ends listings after their current page, then closes the file; drivers stay open, their owner
@@ -10,20 +10,18 @@ closes them.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
-from jindopy.base.errors import NamespaceCorrupt, NamespaceError, NoSuchEntry, NotADirectory, UsageError
+from jindopy.base.errors import NamespaceError, NoSuchEntry, NotADirectory, UsageError
 from jindopy.base.ident import ROOT_INODE, Inode, Kind, MountId
 from jindopy.namespace.api import Answer, DirPage, Listener, MountInfo, Node, SkippedKey, SyncProgress, TreeCount
 from jindopy.namespace.keys import relative_link, split_path
 from jindopy.namespace.mounts import MountRequest, MountTable, Ownership
 from jindopy.namespace.probe import Prober
-from jindopy.namespace.sqlite_file import set_aside
 from jindopy.namespace.sqlite_rows import Row
 from jindopy.namespace.sqlite_store import Job, SqliteStore
 from jindopy.namespace.streams import dir_pages
@@ -34,8 +32,6 @@ from jindopy.namespace.walk import walk_files
 __all__ = ["DATABASE_NAME", "EmbeddedMaster", "MountRequest"]
 
 DATABASE_NAME: Final = "namespace.db"
-
-log = logging.getLogger(__name__)
 
 
 @final
@@ -66,7 +62,7 @@ class EmbeddedMaster:
             0o644 & ~umask,
             0o755 & ~umask,
         )
-        self._store = _open(state_directory / DATABASE_NAME)
+        self._store = SqliteStore(state_directory / DATABASE_NAME)
         try:
             self._mounts = MountTable(self._store, mounts, clock.wall_ns(), ownership)
             self._lister = Lister(self._store, self._mounts, clock, list_threads)
@@ -198,15 +194,6 @@ class EmbeddedMaster:
     def delete_job(self, job: str) -> None:
         """Forget a job."""
         self._store.delete_job(job)
-
-
-def _open(path: Path) -> SqliteStore:
-    try:
-        return SqliteStore(path)
-    except NamespaceCorrupt as error:
-        aside = set_aside(path)
-        log.error("%s; it is kept as %s, the namespace begins anew and lists the UFS again", error.message, aside.name)
-        return SqliteStore(path)
 
 
 def _shown(name: bytes) -> str:

@@ -9,7 +9,7 @@ Connections: one writer, whose user holds the store's write lock, and a pool of 
 opened on demand.  WAL gives each reader a snapshot for the time of a statement, or of a transaction it opens.
 
 On failure: SQLite's own errors are translated here and nowhere else (``translated``): a damaged file is
-NamespaceCorrupt, a full disk or an I/O error a NamespaceError.  In cache mode ``set_aside`` moves a damaged file away.
+NamespaceCorrupt, a full disk or an I/O error a NamespaceError.  A damaged file is never moved or written anew here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -93,20 +94,11 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _corrupt(path: Path, cause: object) -> NamespaceCorrupt:
-    return NamespaceCorrupt(f"{path} is damaged ({cause}); move it away: it will be rebuilt from the UFS")
-
-
-def set_aside(path: Path) -> Path:
-    """Move a damaged file with its log to the first free ``<name>.damaged-N``; returns the new path."""
-    number = 1
-    while (target := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    for suffix in ("-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(target.with_name(target.name + suffix))
-    path.rename(target)
-    return target
+    name = str(path)
+    return NamespaceCorrupt(
+        f"{name} is damaged ({cause}); run: mv {shlex.quote(name)} {shlex.quote(name + '.damaged')} and mount again:"
+        " the tree is listed anew, pins and unfinished loads in it are lost"
+    )
 
 
 @final

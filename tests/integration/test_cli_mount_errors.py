@@ -145,20 +145,18 @@ def _mount_and_unmount(command: Command, storage: list[str]) -> None:
     assert command.run("umount", str(command.point)).returncode == 0
 
 
-def test_a_damaged_namespace_is_kept_and_begun_anew(command: Command, storage: list[str]) -> None:
+def test_a_damaged_namespace_is_refused_and_left_as_it_is(command: Command, storage: list[str]) -> None:
     _mount_and_unmount(command, storage)
     (database,) = command.work.glob("state/*/namespace.db")
     with database.open("r+b") as file:
         file.write(b"garbage!" * 1024)
     damaged = database.read_bytes()
-    assert command.mount("oss://demo", *storage).returncode == 0
-    assert (command.point / "hello").read_bytes() == b"world"
-    assert command.run("umount", str(command.point)).returncode == 0
-    (aside,) = command.work.glob("state/*/namespace.db.damaged-*")
-    assert aside.read_bytes() == damaged, "nothing lost"
-    told = [line for line in (command.work / "log/mount.log").read_text().splitlines() if " ERROR " in line]
-    assert len(told) == 1
-    assert f"{database} is damaged" in told[0]
+    fix = f"run: mv {database} {database}.damaged and mount again"
+    _refused(command, command.mount("oss://demo", *storage), 5, f"{database} is damaged", fix, "pins")
+    assert database.read_bytes() == damaged
+    database.rename(f"{database}.damaged")
+    _mount_and_unmount(command, storage)
+    assert Path(f"{database}.damaged").read_bytes() == damaged
 
 
 def test_newer_namespace(command: Command, storage: list[str]) -> None:

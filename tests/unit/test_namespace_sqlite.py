@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -121,17 +122,25 @@ def test_damage_is_found_after_an_unclean_end(path: Path) -> None:
         SqliteStore(path)
 
 
-@pytest.mark.expect_log("damaged")
-def test_a_damaged_file_is_set_aside_and_the_tree_listed_again(tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_untouched_and_its_error_tells_the_way_out(tmp_path: Path) -> None:
     driver = MemoryDriver("x", MemoryStore())
     driver.store.put(b"f", b"1")
     request = MountRequest(b"", "memory://x", driver, ttl_seconds=float("inf"))
-    for number in (1, 2):
-        (tmp_path / "namespace.db").write_bytes(b"garbage" * 999)
-        master = EmbeddedMaster(tmp_path, [request])
-        assert master.resolve(b"f", deadline=Deadline.after(5)).size == 1
-        master.close()
-        assert (tmp_path / f"namespace.db.damaged-{number}").read_bytes() == b"garbage" * 999
+    home = tmp_path / "a state"
+    home.mkdir()
+    (home / "namespace.db").write_bytes(b"garbage" * 999)
+    for _ in range(2):
+        with pytest.raises(NamespaceCorrupt) as caught:
+            EmbeddedMaster(home, [request])
+        assert caught.value.exit_code == 5
+        assert (home / "namespace.db").read_bytes() == b"garbage" * 999
+    fix = re.search(r"run: (mv .*) and mount again", caught.value.message)
+    assert fix is not None
+    subprocess.run(fix[1], shell=True, check=True)  # the very words the user is told
+    master = EmbeddedMaster(home, [request])
+    assert master.resolve(b"f", deadline=Deadline.after(5)).size == 1
+    master.close()
+    assert (home / "namespace.db.damaged").read_bytes() == b"garbage" * 999
 
 
 def test_damage_met_at_work_is_remembered(path: Path, store: SqliteStore) -> None:
