@@ -47,8 +47,9 @@ def check_storage(mount: UfsMount, clock: Clock = REAL_CLOCK) -> Iterator[Findin
 
     name = f"storage {mount.uri}"
     try:
-        if uris.parse(mount.uri).scheme == "oss":
-            keys = default_chain(mount.options).current()
+        uri = uris.parse(mount.uri)
+        if uri.scheme == "oss":
+            keys = default_chain(mount.options, bucket=uri.authority.partition(".")[0]).current()
             if keys.anonymous:
                 yield Finding(
                     "credentials",

@@ -1,10 +1,10 @@
 """Where keys come from: one chain for every driver, re-read when they change, never shown.
 
-The chain takes the first source that has a key pair: options, environment, a credentials file, a Secret directory,
-``~/.ossutilconfig``; nothing found means anonymous.  ``current`` is called for every request and must be cheap: files
-are looked at again at most once a second, by their stat (a Secret directory by its ``..data`` link, which the kubelet
-swaps in one step, so that a pair is never half old and half new).  ``refresh`` reads again at once: the retry layer
-calls it after a 403.
+The chain takes the first source that has a key pair: options, a credentials file and then a Secret directory that the
+settings name, the environment, ``~/.ossutilconfig``; nothing found means anonymous.  ``current`` is called for every
+request and must be cheap: files are looked at again at most once a second, by their stat (a Secret directory by its
+``..data`` link, which the kubelet swaps in one step, so that a pair is never half old and half new).  ``refresh`` reads
+again at once: the retry layer calls it after a 403.
 
 Formats of a credentials file: JSON object, or lines ``name = value`` (quotes allowed, which makes it valid for TOML
 too), with Jindo's names or Alibaba's (``fs.oss.accessKeyId``, ``AccessKeyId``, ``access_key_id``).  A file that others
@@ -196,16 +196,15 @@ def default_chain(
     secrets = provider.removeprefix("secrets://") if provider.startswith("secrets://") else ""
     exported = {name: value for name, value in env.items() if name.startswith(_ENVIRONMENT_PREFIXES)}
 
-    sources: list[CredentialSource] = [
-        Static(_from_names(given, "options")),
-        Static(_from_names(exported, "environment")),
-    ]
+    # Keys named for this mount beat what the shell happens to have exported for other tools.
+    sources: list[CredentialSource] = [Static(_from_names(given, "options"))]
     file = credentials_file or given.get("credentials.file") or env.get("JINDOPY_CREDENTIALS_FILE")
     directory = secret_dir or given.get("credentials.dir") or secrets or env.get("JINDOPY_CREDENTIALS_DIR")
     if file:
         sources.append(from_file(Path(file), clock))
     if directory:
         sources.append(from_secret_dir(Path(directory), clock))
+    sources.append(Static(_from_names(exported, "environment")))
     chain = Chain(sources)
     if chain.current().anonymous and (ossutil := (home or _home()) / ".ossutilconfig").is_file():
         chain = Chain([from_file(ossutil, clock)])

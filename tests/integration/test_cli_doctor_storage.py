@@ -53,6 +53,16 @@ def test_wrong_secret(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> No
     assert "hush" not in str(found)
 
 
+def test_keys_of_one_bucket(emulator: Emulator) -> None:
+    options = {"fs.oss.endpoint": emulator.endpoint, "fs.oss.region": "cn-hangzhou"}
+    options |= {
+        "fs.oss.bucket.demo.accessKeyId": emulator.keys[0],
+        "fs.oss.bucket.demo.accessKeySecret": emulator.keys[1],
+    }
+    found = {finding.check.split()[0]: finding for finding in check_storage(UfsMount("oss://demo/p", "", options))}
+    assert (found["credentials"].message, found["storage"].level) == ("from options", Level.OK)
+
+
 def test_no_keys(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OSS_ACCESS_KEY_ID")
     monkeypatch.delenv("OSS_ACCESS_KEY_SECRET")

@@ -41,9 +41,11 @@ def test_order(tmp_path: Path) -> None:
     kubelet_writes(tmp_path / "secret", 1, {"AccessKeyId": "dir", "AccessKeySecret": SECRET})
     named = {"credentials_file": file, "secret_dir": tmp_path / "secret"}
     assert chain(tmp_path, options, environ=environ, **named).current().access_key_id == "option"
-    assert chain(tmp_path, environ=environ, **named).current().access_key_id == "env"
-    assert chain(tmp_path, **named).current().access_key_id == "file"
-    assert chain(tmp_path, secret_dir=tmp_path / "secret").current().access_key_id == "dir"
+    assert chain(tmp_path, environ=environ, **named).current().access_key_id == "file"
+    assert chain(tmp_path, environ=environ, secret_dir=tmp_path / "secret").current().access_key_id == "dir"
+    by_name = {"credentials.file": str(file)}
+    assert chain(tmp_path, by_name, environ=environ).current().access_key_id == "file"
+    assert chain(tmp_path, environ=environ).current().access_key_id == "env"
     assert chain(tmp_path).current().access_key_id == "home"
 
 
