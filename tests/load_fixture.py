@@ -93,6 +93,7 @@ class LoadBench:
             filler=self.filler,
             vfs=self.vfs,
             facts=facts,
+            fuse_requests=lambda: 0,
             shutdown=self.ended.append,
         )
 

@@ -130,7 +130,7 @@ def _print_mount(found: DaemonStatus) -> None:
     traffic = found.traffic
     click.echo(
         f"  read {format_size(traffic.read_bytes)}, {traffic.hit_ratio:.1%} from the cache"
-        f" ({format_size(traffic.saved_bytes)} saved)"
+        f" ({format_size(traffic.saved_bytes)} saved), {count(traffic.fuse_requests, 'request')} of the kernel"
     )
     click.echo(
         f"  asked the storage for {format_size(traffic.ufs_bytes)}: {count(traffic.ufs_gets, 'GET')},"

@@ -68,6 +68,8 @@ class TrafficStatus:
     retries: int
     crc_failures: int
     stale_reads: int
+    fuse_requests: int = 0
+    """Requests of the kernel answered, of every kind: what it answers from its own caches is not among them."""
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,11 @@ READ_BYTES_MAX = 131072
 def _translated(
     method: Callable[Concatenate[_Operations, P], R],
 ) -> Callable[Concatenate[_Operations, P], R]:
-    """Turn JindoErrors into errnos, and bugs into EIO with a trace in the log."""
+    """Count requests; turn JindoErrors into errnos, and bugs into EIO with a trace in the log."""
 
     @wraps(method)
     def handler(self: _Operations, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self.requests += 1  # llfuse's lock is held
         try:
             return method(self, *args, **kwargs)
         except llfuse.FUSEError:
@@ -100,6 +101,7 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
         super().__init__()
         self._vfs = vfs
         self._crew = crew
+        self.requests = 0
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -163,6 +165,7 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
 
     def readdir(self, handle: int, cookie: int) -> Iterator[tuple[bytes, llfuse.EntryAttributes, int]]:
         # A generator cannot be wrapped; only KeyErrors of vanished nodes could come from below, and vfs skips those.
+        self.requests += 1
         for entry in self._vfs.readdir(handle, cookie):
             attributes = llfuse.EntryAttributes()
             attributes.st_ino = entry.nodeid
@@ -254,8 +257,14 @@ class LlfuseTransport:
         self._config = config
         self._mounted = False
         self._crew = Crew(self._hire)
+        self._operations = _Operations(vfs, self._crew)
         self._hired: list[threading.Thread] = []
         self.notes: list[str] = []
+
+    @property
+    def requests(self) -> int:
+        """Requests of the kernel taken up since the mount began."""
+        return self._operations.requests
 
     def mount(self) -> None:
         """Attach to the mount point; raises MountPointError."""
@@ -269,7 +278,7 @@ class LlfuseTransport:
         if self._config.allow_other:
             options.add("allow_other")
         try:
-            llfuse.init(_Operations(self._vfs, self._crew), self._config.mount_point, options)
+            llfuse.init(self._operations, self._config.mount_point, options)
         except RuntimeError as error:
             raise MountPointError(
                 f"cannot mount at {self._config.mount_point}: {error}; run 'jindopy doctor' to see what is missing"

@@ -33,6 +33,11 @@ class Transport(Protocol):
     notes: list[str]
     """What the user should know, such as read-ahead that could not be set."""
 
+    @property
+    def requests(self) -> int:
+        """Requests of the kernel taken up since the mount began."""
+        ...
+
     def mount(self) -> None:
         """Attach to the mount point; raises MountPointError."""
         ...

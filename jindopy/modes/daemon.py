@@ -80,6 +80,7 @@ class Daemon:
         filler: Filler,
         vfs: Vfs,
         facts: DaemonFacts,
+        fuse_requests: Callable[[], int],
         shutdown: Callable[[float], None],
         clock: Clock = REAL_CLOCK,
     ) -> None:
@@ -90,7 +91,7 @@ class Daemon:
         self._shutdown = shutdown
         self._clock = clock
         self._started = clock.monotonic()
-        self._traffic = Traffic(cache)
+        self._traffic = Traffic(cache, fuse_requests)
         self._versions = Versions(master.mounts())
         self._loader = Loader(cache, filler)
         self._pins = Pins(master, cache)

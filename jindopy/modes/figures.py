@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -24,14 +25,16 @@ class _Counts(NamedTuple):
     retries: int
     crc_failures: int
     stale_reads: int
+    fuse_requests: int
 
 
 @final
 class Traffic:
     """What was read since this object was made."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, fuse_requests: Callable[[], int]) -> None:
         self._cache = cache
+        self._fuse_requests = fuse_requests
         self._before = self._counts()
 
     def _counts(self) -> _Counts:
@@ -47,6 +50,7 @@ class Traffic:
             retries=int(value(metrics.UFS_RETRIES)),
             crc_failures=store["crc_failures"] + int(value(metrics.CRC_FAILURES)),
             stale_reads=int(value(metrics.READS_STALE)),
+            fuse_requests=self._fuse_requests(),
         )
 
     def status(self) -> TrafficStatus:
@@ -67,6 +71,7 @@ class Traffic:
             retries=now.retries,
             crc_failures=now.crc_failures,
             stale_reads=now.stale_reads,
+            fuse_requests=now.fuse_requests,
         )
 
 

@@ -88,6 +88,7 @@ class MountProcess:
                 endpoints={mount.id: parts.drivers.driver(mount.id) for mount in parts.master.mounts()},
                 notes=transport.notes,
             ),
+            fuse_requests=lambda: transport.requests,
             shutdown=self.stop,
         )
         self._parts.callback(daemon.close)
