@@ -116,12 +116,14 @@ class MountProcess:
             self._failure = MountPointError(f"the mount at {settings.mount_point} does not answer: {error.strerror}")
             self.stop(0.0)
             return
+        notes: list[str] = []
         if self._transport is not None:
             self._transport.set_read_ahead()
-            for note in self._transport.notes:
-                LOG.warning("%s", note)
+            notes += self._transport.notes
+        for note in notes:
+            LOG.warning("%s", note)
         LOG.info("%s", settings.mounted_line(os.getpid()))
-        ready(Readiness(ready=True, mount_id=settings.mount_id, pid=os.getpid()))
+        ready(Readiness(ready=True, mount_id=settings.mount_id, pid=os.getpid(), notes=notes))
 
     def _wait_for_signals(self) -> None:
         number = signal.sigwait(ENDING_SIGNALS)

@@ -71,6 +71,15 @@ def test_a_mount_that_works(command: Command, storage: list[str]) -> None:
     assert not command.mounted()
 
 
+def test_what_could_not_be_set_is_told(command: Command, storage: list[str]) -> None:
+    done = command.mount("oss://demo", *storage, "--kernel-read-ahead", "100000000000T")
+    assert done.returncode == 0, done
+    assert done.stderr.startswith("jindopy: note: the kernel's read-ahead stays at its default (")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout.startswith("mounted oss://demo")
+    assert command.run("umount", str(command.point)).returncode == 0
+
+
 def test_wrong_secret(command: Command, storage: list[str]) -> None:
     done = command.mount("oss://demo", *storage, OSS_ACCESS_KEY_SECRET="hush-not-the-secret")
     _refused(command, done, 3, "the signature does not match", "check the access key secret")
