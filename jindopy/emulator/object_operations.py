@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from jindopy.emulator.answers import Answer, Call, DocumentSink, FileBody, Later, Response, fields, xml
@@ -46,6 +46,23 @@ def http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
+class _Found(NamedTuple):
+    """An open object, maybe by way of a link."""
+
+    body: FileBody
+    key: bytes
+    info: ObjectInfo
+    link: ObjectInfo | None = None
+
+    @property
+    def shown(self) -> ObjectInfo:
+        """What is answered: a link shows its target's length and digests, the later of both times, and its own type."""
+        if self.link is None:
+            return self.info
+        mtime_ns = max(self.info.mtime_ns, self.link.mtime_ns)
+        return replace(self.info, mtime_ns=mtime_ns, kind=self.link.kind, rendered="")
+
+
 class ObjectOperations:
     """The operations over one store."""
 
@@ -53,15 +70,15 @@ class ObjectOperations:
         self._store = store
         self._synthetic = synthetic
 
-    def _open(self, bucket: str, key: bytes) -> tuple[FileBody, ObjectInfo]:
-        """Body and facts of an object or of the one a symlink points at; raises Refused."""
+    def _open(self, bucket: str, key: bytes) -> _Found:
+        """An object or the one a symlink points at; raises Refused."""
         body, info = self._open_itself(bucket, key)
         if info.kind != "Symlink":
-            return body, info
+            return _Found(body, key, info)
         body.close()
-        link = info
+        link, target = info, info.target or b""
         try:
-            body, info = self._open_itself(bucket, link.target or b"")
+            body, info = self._open_itself(bucket, target)
         except Refused as refused:
             if refused.status != 404:
                 raise
@@ -71,7 +88,7 @@ class ObjectOperations:
         if info.kind == "Symlink":
             body.close()
             raise Refused(400, "InvalidTargetType", "The symlink target is a symlink itself.")
-        return body, replace(info, mtime_ns=max(info.mtime_ns, link.mtime_ns), rendered="")
+        return _Found(body, target, info, link)
 
     def _open_itself(self, bucket: str, key: bytes) -> tuple[FileBody, ObjectInfo]:
         if bucket in self._synthetic.buckets:
@@ -81,7 +98,8 @@ class ObjectOperations:
 
     def get_object(self, call: Call) -> Answer:
         """GET: whole or a range, conditional, header overrides."""
-        body, info = self._open(call.bucket, call.key)
+        found = self._open(call.bucket, call.key)
+        info = found.info
         try:
             if info.storage_class in ARCHIVE_CLASSES and info.restored_until <= call.now_seconds:
                 raise Refused(
@@ -90,19 +108,19 @@ class ObjectOperations:
                 )  # fmt: skip
             if info.crc64 is None:
                 if info.size > _LOOK_ASIDE:
-                    return Later(lambda: self._get_after_crc(call, body, info))
-                self._store.fill_crc(call.bucket, call.key, body.fd, info)
-            return self._get(call, body, info)
+                    return Later(lambda: self._get_after_crc(call, found))
+                self._store.fill_crc(call.bucket, found.key, found.body.fd, info)
+            return self._get(call, found.body, found.shown)
         except BaseException:
-            body.close()
+            found.body.close()
             raise
 
-    def _get_after_crc(self, call: Call, body: FileBody, info: ObjectInfo) -> Response:
+    def _get_after_crc(self, call: Call, found: _Found) -> Response:
         try:
-            self._store.fill_crc(call.bucket, call.key, body.fd, info)
-            return self._get(call, body, info)
+            self._store.fill_crc(call.bucket, found.key, found.body.fd, found.info)
+            return self._get(call, found.body, found.shown)
         except BaseException:
-            body.close()
+            found.body.close()
             raise
 
     def _get(self, call: Call, body: FileBody, info: ObjectInfo) -> Response:
@@ -124,23 +142,20 @@ class ObjectOperations:
 
     def head_object(self, call: Call) -> Answer:
         """HEAD: all headers a GET would have."""
-        body, info = self._open(call.bucket, call.key)
-        return self._with_crc(call, body, info, self._head)
+        return self._with_crc(call, self._open(call.bucket, call.key), self._head)
 
-    def _with_crc(
-        self, call: Call, body: FileBody, info: ObjectInfo, answer: Callable[[Call, ObjectInfo], Response]
-    ) -> Answer:
+    def _with_crc(self, call: Call, found: _Found, answer: Callable[[Call, ObjectInfo], Response]) -> Answer:
         def work() -> Response:
             try:
-                self._store.fill_crc(call.bucket, call.key, body.fd, info)
+                self._store.fill_crc(call.bucket, found.key, found.body.fd, found.info)
             finally:
-                body.close()
-            return answer(call, info)
+                found.body.close()
+            return answer(call, found.shown)
 
-        if info.crc64 is not None:
-            body.close()
-            return answer(call, info)
-        return Later(work) if info.size > _LOOK_ASIDE else work()
+        if found.info.crc64 is not None:
+            found.body.close()
+            return answer(call, found.shown)
+        return Later(work) if found.info.size > _LOOK_ASIDE else work()
 
     @staticmethod
     def _head(call: Call, info: ObjectInfo) -> Response:
@@ -155,7 +170,7 @@ class ObjectOperations:
     def get_object_meta(self, call: Call) -> Answer:
         """The short HEAD: size, ETag, time, CRC; of a symlink, the link's own."""
         body, info = self._open_itself(call.bucket, call.key)
-        return self._with_crc(call, body, info, self._meta)
+        return self._with_crc(call, _Found(body, call.key, info), self._meta)
 
     @staticmethod
     def _meta(_: Call, info: ObjectInfo) -> Response:
@@ -196,7 +211,8 @@ class ObjectOperations:
         directive = headers.get("x-oss-metadata-directive", "COPY").upper()
         if directive not in ("COPY", "REPLACE"):
             raise invalid_argument("COPY or REPLACE is due.", "x-oss-metadata-directive", directive)
-        body, info = self._open(source_bucket, source_key)
+        found = self._open(source_bucket, source_key)
+        body, info = found.body, found.shown
         try:
             if check(headers, info.etag, info.mtime_ns, "x-oss-copy-source-"):
                 body.close()

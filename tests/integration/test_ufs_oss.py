@@ -333,6 +333,10 @@ def test_symbolic_links(emulator: Emulator) -> None:
         ("links/target é".encode(), Kind.FILE),
     ]
     assert driver.read_link(b"links/link", deadline=soon()) == "links/target é".encode()
+    (listed, target) = objects
+    link = driver.stat(b"links/link", deadline=soon())
+    assert (link.kind, link.token, link.crc64) == (Kind.SYMLINK, listed.token, None), "the link's own, as listed"
+    assert driver.stat(target.key, deadline=soon()).kind is Kind.FILE
     assert read_all(driver, b"links/link", 5) == b"found", "a GET follows the link"
     for key, kind in ((b"links/none", errors.ObjectNotFound), ("links/target é".encode(), errors.UfsError)):
         with pytest.raises(kind):
