@@ -9,6 +9,7 @@ within ``ANSWER_SECONDS``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -144,7 +145,9 @@ class ControlClient:
                 yield chunk
 
         try:
-            connection.sendall(protocol.encode_request(operation, arguments))
+            # A mount that refuses who asks, or has no place left, closes without reading: its reason waits all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(protocol.encode_request(operation, arguments))
             connection.settimeout(self._answer_seconds)
             yield from protocol.lines(chunks(), protocol.ANSWER_BYTES_MAX, "the mount's answer")
         except TimeoutError:

@@ -247,6 +247,34 @@ def test_other_users_are_refused(client: ControlClient, monkeypatch: pytest.Monk
         client.status()
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_refusal_sent_before_the_request_is_read(path: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    refusal = protocol.encode_error(ConfigError("not you"))
+    hung_up = threading.Event()
+
+    def refuse(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(refusal if told else b"")
+        hung_up.set()
+
+    def late(operation: str, arguments: dict[str, object]) -> bytes:
+        assert hung_up.wait(5)
+        return b"{}\n"
+
+    monkeypatch.setattr(client_module.protocol, "encode_request", late)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        thread = threading.Thread(target=refuse, args=(listener,))
+        thread.start()
+        try:
+            with pytest.raises(ConfigError if told else MountPointError, match="not you" if told else "ended before"):
+                ControlClient(path).status()
+        finally:
+            thread.join(5)
+
+
 def test_the_socket_is_private(path: Path, server: ControlServer) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
