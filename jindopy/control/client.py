@@ -145,7 +145,7 @@ class ControlClient:
                 yield chunk
 
         try:
-            # A mount that refuses who asks, or has no place left, closes without reading: its reason waits all the same.
+            # A mount that refuses who asks, or has no place left, closes without reading: its reason waits here.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(protocol.encode_request(operation, arguments))
             connection.settimeout(self._answer_seconds)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from tests.twins.blockstore_twin import MIB, cid_of, known_block, sealed
 
 ROUNDS = 8
 WRITERS = 3
+SNAPSHOT_SECONDS = 30
+LINES_MAX = 5000
 SIZES = (100_000, 2 * MIB + 300_000, 5)
 
 # Records that change nothing make the log long enough for a snapshot soon after the start: kills hit its stages too.
@@ -50,7 +53,26 @@ def write_until_killed(path: Path, first: int) -> None:
     threading.Event().wait()
 
 
+def renewed(snapshot: Path, last_ns: int) -> bool:
+    return snapshot.exists() and snapshot.stat().st_mtime_ns != last_ns
+
+
+def read_until_snapshot(child: subprocess.Popen[bytes], lines: list[bytes], snapshot: Path, last_ns: int) -> None:
+    """However slow the machine: on while there is none; from LINES_MAX on the writers wait in a full pipe."""
+    assert child.stdout is not None
+    deadline = time.monotonic() + SNAPSHOT_SECONDS
+    while not renewed(snapshot, last_ns):
+        assert time.monotonic() < deadline, f"no snapshot within {SNAPSHOT_SECONDS} s"
+        if len(lines) < LINES_MAX:
+            lines.append(child.stdout.readline())
+            assert lines[-1], "the writer ended by itself"
+        else:
+            time.sleep(0.01)
+    lines += [child.stdout.readline() for _ in range(20)]
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_acknowledged_blocks_survive_kill(tmp_path: Path) -> None:
     acknowledged: set[tuple[int, int]] = set()
     snapshots_by_child = 0
@@ -63,20 +85,20 @@ def test_acknowledged_blocks_survive_kill(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
         )
         assert child.stdout is not None
-        # A number of blocks, not a time: a slow machine gets as far as a fast one.
-        lines = [child.stdout.readline() for _ in range(60 + 37 * round_number)]
-        if round_number % 2:
-            # Even rounds end before or within the snapshot, odd ones with records behind it.
-            while len(lines) < 5000 and not (snapshot.exists() and snapshot.stat().st_mtime_ns != last_snapshot):
-                lines.append(child.stdout.readline())
-            lines += [child.stdout.readline() for _ in range(20)]
-        child.send_signal(signal.SIGKILL)
+        try:
+            # A number of blocks, not a time: a slow machine gets as far as a fast one.
+            lines = [child.stdout.readline() for _ in range(60 + 37 * round_number)]
+            if round_number % 2:
+                # Even rounds end before or within the snapshot, odd ones with records behind it.
+                read_until_snapshot(child, lines, snapshot, last_snapshot)
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
         lines += child.stdout.readlines()
         child.stdout.close()
-        child.wait()
         assert lines[0], "the writer did not start"
         acknowledged |= {(int(line.split()[0]), int(line.split()[1])) for line in lines if line.endswith(b"\n")}
-        snapshots_by_child += snapshot.exists() and snapshot.stat().st_mtime_ns != last_snapshot
+        snapshots_by_child += renewed(snapshot, last_snapshot)
         store = BlockStore([spec(tmp_path)], sync_seconds=0)
         for number, block in acknowledged:
             lease = store.open(cid_of(number), size_of(number), 1)
