@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from bench.lib import content, pagecache, reader
 from bench.lib.mounts import Client
-from bench.lib.pairs import Pairs, Record, median_ratio, traffic_facts
+from bench.lib.pairs import PAIRS, Pairs, Record, median_ratio, traffic_facts
 from bench.lib.server import BUCKET, Server
 
 FILES = 5_000
@@ -52,7 +54,24 @@ def setting(disk: Path, memory_cgroup: str) -> Iterator[Setting]:
     made.end()
 
 
-def measure(setting: Setting, pairs: Pairs, record: Record, figure: str, readers: int, uncached: bool) -> None:
+def floor_files_per_s(setting: Setting) -> float:
+    """What a file system on the same transport does that only hands out constant bytes."""
+    folder = setting.scratch / "floor"
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "bench.baselines.llfuse_floor", str(folder), str(FILE_BYTES)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            seconds = reader.small([folder / name for name in names()], 1, setting.scratch).seconds
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)
+    return FILES / seconds
+
+
+def measure(
+    setting: Setting, pairs: Pairs, record: Record, figure: str, readers: int, uncached: bool, **facts: object
+) -> None:
     resident, traffic = [], []
 
     def prepare(paths: list[Path]) -> None:
@@ -80,6 +99,7 @@ def measure(setting: Setting, pairs: Pairs, record: Record, figure: str, readers
         files_per_s=round(FILES / statistics.median(mount_seconds)),
         reference_files_per_s=round(FILES / statistics.median(raw_seconds)),
         readers=readers,
+        **facts,
         **traffic_facts(traffic),
         **({"resident_pages": max(resident)} if uncached else {}),
         cgroup=setting.cgroup,
@@ -88,7 +108,10 @@ def measure(setting: Setting, pairs: Pairs, record: Record, figure: str, readers
 
 @pytest.mark.figure_small_first_touch_vs_raw
 def test_first_touch(setting: Setting, pairs: Pairs, record: Record) -> None:
-    measure(setting, pairs, record, "small_first_touch_vs_raw", readers=1, uncached=False)
+    floor = round(statistics.median(floor_files_per_s(setting) for _ in range(PAIRS)))
+    measure(
+        setting, pairs, record, "small_first_touch_vs_raw", readers=1, uncached=False, transport_floor_files_per_s=floor
+    )
 
 
 @pytest.mark.figure_small_uncached_vs_raw
