@@ -44,10 +44,11 @@ class ReadConfig:
     readahead: ReadAheadConfig = field(default_factory=ReadAheadConfig)
     """For files that must come from the UFS."""
     check_ahead: ReadAheadConfig = field(
-        default_factory=lambda: ReadAheadConfig(window_bytes_min=16 * BLOCK_BYTES, window_bytes_max=64 * BLOCK_BYTES)
+        default_factory=lambda: ReadAheadConfig(window_bytes_min=12 * BLOCK_BYTES, window_bytes_max=24 * BLOCK_BYTES)
     )
     """For cached files.  The kernel itself runs up to 8 MiB ahead of the reader from the start, so the first window
-    covers twice that; a wrong guess costs disk reads, no transfer."""
+    covers more than that; wider ones than 24 MiB leave the last-level cache (32 MiB here) before they are read: 16 to
+    64 MiB took 0.145 s for 210 MiB, 12 to 24 MiB 0.118 s, 8 MiB 0.24 s."""
 
 
 @final
