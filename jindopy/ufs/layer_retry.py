@@ -124,7 +124,9 @@ class _RetriedBody(BodyLayer):
         wanted = min(len(target), self._end - self._at)
         done = 0
         while done < wanted:
-            count = self._read_some(target[done : min(wanted, done + _READ_STEP_BYTES)])
+            # Released here: the frames an error keeps alive must not keep the caller's buffer exported.
+            with target[done : min(wanted, done + _READ_STEP_BYTES)] as part:
+                count = self._read_some(part)
             done += count
             self._at += count
         return done

@@ -191,6 +191,18 @@ def test_a_body_that_breaks_for_ever_is_given_up() -> None:
     assert len(inner.gets) == BODY_FAILURES_MAX + 1
 
 
+def test_a_kept_error_does_not_keep_the_buffer() -> None:
+    inner = Scripted(breaks=[1])
+    put(inner, b"0123456789")
+    driver = Retrying(inner, RetryPolicy(attempts=1), SimulatedClock())
+    buffer = bytearray(10)
+    with driver.get(b"k", 0, 10, token=None, deadline=Deadline.never()) as body:
+        with memoryview(buffer) as whole, pytest.raises(ShortBody) as kept:
+            body.readinto(whole)
+        buffer.clear()  # BufferError while a view is alive
+    assert kept.value.message == "broke"
+
+
 def test_a_stream_is_put_only_once() -> None:
     def chunks() -> Iterator[bytes]:
         yield b"once"
