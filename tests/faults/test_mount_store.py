@@ -18,14 +18,14 @@ from tests.mount_fixture import RunningMount, drop_page_cache, end_mount, start_
 pytestmark = [pytest.mark.root]
 
 OBJECTS = known_objects(16, 3)
-IMPATIENT = {"fs.oss.retry.count": "1", "fs.oss.retry.interval.millisecond": "20", "fs.oss.timeout.millisecond": "1000"}
+IMPATIENT = {"fs.oss.retry.count": "1", "fs.oss.retry.interval.millisecond": "20", "fs.oss.timeout.millisecond": "500"}
 
 FAULTS: dict[str, dict[str, Any]] = {
     "503": {"kind": "error", "status": 503},
     "reset": {"kind": "reset"},
     "truncated": {"kind": "truncate"},
     "slow": {"kind": "slow", "delay_seconds": 0.2, "bytes_per_second": 2_000_000},
-    "silent": {"kind": "slow", "delay_seconds": 3.0},
+    "silent": {"kind": "slow", "delay_seconds": 1.5},
     "corrupt": {"kind": "corrupt"},
 }
 SAID = {
