@@ -193,7 +193,7 @@ def test_holes_punched_under_readers(tmp_path: Path) -> None:
     numbers = (0, 1, 64, 65, 128, 129)
     stop = threading.Event()
     wrong: list[int] = []
-    reads = [0]
+    reads, puts, refused = [0], [0], [0]
 
     def work(seed: int) -> None:
         chance = random.Random(seed)
@@ -201,7 +201,11 @@ def test_holes_punched_under_readers(tmp_path: Path) -> None:
         while not stop.is_set():
             which = chance.randrange(len(numbers))
             if seed % 2:
-                with_lease.put(numbers[which], buffers[which])
+                try:
+                    with_lease.put(numbers[which], buffers[which])
+                    puts[0] += 1
+                except CacheFull:  # every block there is room for is being read or written at this moment
+                    refused[0] += 1
             found = with_lease.read(numbers[which] * MIB, MIB)
             if found is not None:
                 reads[0] += 1
@@ -218,4 +222,5 @@ def test_holes_punched_under_readers(tmp_path: Path) -> None:
         thread.join()
     assert wrong == []
     assert reads[0] > 50
+    assert puts[0] > 5 * refused[0]
     store.close()
