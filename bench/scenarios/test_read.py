@@ -125,8 +125,12 @@ def test_verify(warm: Setting, memory_cgroup: str, benchmark: Any, record: Recor
         pagecache.warm(warm.client.cache_files())
         with warm.client.mounted(URI) as folder:
             first.append(cpu_of_read(folder))
-            drop_pages_of_mounted_file(folder / "file")
-            again.append(cpu_of_read(folder))
+            # The least of three: fresh memory for the page cache costs the daemon up to twice as much some times.
+            verified = []
+            for _ in range(3):
+                drop_pages_of_mounted_file(folder / "file")
+                verified.append(cpu_of_read(folder))
+            again.append(min(verified))
 
     benchmark.pedantic(once, rounds=PAIRS, iterations=1)
     gigabytes = VERIFY_BYTES / 1e9
