@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from jindopy.base.clock import Deadline
 from jindopy.base.ident import UfsId
 from jindopy.ufs.base import Body, Capability, Driver, ListPage, ObjectStat, Refreshable
+from jindopy.ufs.bodies import Closing
 
 T = TypeVar("T")
 
 
-class BodyLayer:
+class BodyLayer(Closing):
     """A body that passes everything on."""
 
     def __init__(self, inner: Body) -> None:
@@ -41,14 +41,6 @@ class BodyLayer:
 
     def close(self) -> None:
         self._inner.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Layer(ABC):

@@ -25,8 +25,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self, final
+from typing import final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import (
@@ -42,6 +41,7 @@ from jindopy.base.errors import (
 )
 from jindopy.base.ident import Kind, UfsId
 from jindopy.ufs.base import Capability, ListPage, ObjectStat
+from jindopy.ufs.bodies import ToldBody
 from jindopy.ufs.uri import UfsUri
 
 COMPONENT_BYTES_MAX = 255
@@ -61,27 +61,14 @@ _KEPT_NAMES_MAX = 2_000_000
 
 
 @final
-class _LocalBody:
+class _LocalBody(ToldBody):
     def __init__(self, driver: LocalDriver, key: bytes, fd: int, seen: os.stat_result, offset: int, size: int) -> None:
+        self._fd = fd  # first: __del__ looks at it
+        super().__init__(_token(seen), seen.st_size)
         self._driver = driver
         self._key = key
-        self._fd = fd
-        self._token = _token(seen)
-        self._object_bytes = seen.st_size
         self._at = offset
         self._end = offset + size
-
-    @property
-    def token(self) -> bytes:
-        return self._token
-
-    @property
-    def object_bytes(self) -> int:
-        return self._object_bytes
-
-    @property
-    def object_crc64(self) -> int | None:
-        return None
 
     def readinto(self, target: memoryview) -> int:
         wanted = min(len(target), self._end - self._at)
@@ -105,14 +92,6 @@ class _LocalBody:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()

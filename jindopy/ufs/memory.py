@@ -13,13 +13,13 @@ from __future__ import annotations
 import bisect
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
-from typing import NamedTuple, Self, final
+from typing import NamedTuple, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import BadAnswer, KeyRefused, ObjectNotFound, VersionChanged
 from jindopy.base.ident import Kind, UfsId
 from jindopy.ufs.base import Capability, ListPage, ObjectStat
+from jindopy.ufs.bodies import ToldBody
 from jindopy.ufs.uri import UfsUri
 
 KEY_BYTES_MAX = 1023
@@ -116,25 +116,12 @@ def forget(name: str) -> None:
 
 
 @final
-class _MemoryBody:
+class _MemoryBody(ToldBody):
     def __init__(self, data: memoryview, token: bytes, object_bytes: int, deadline: Deadline) -> None:
+        super().__init__(token, object_bytes)
         self._data = data
         self._at = 0
-        self._token = token
-        self._object_bytes = object_bytes
         self._deadline = deadline
-
-    @property
-    def token(self) -> bytes:
-        return self._token
-
-    @property
-    def object_bytes(self) -> int:
-        return self._object_bytes
-
-    @property
-    def object_crc64(self) -> int | None:
-        return None
 
     def readinto(self, target: memoryview) -> int:
         self._deadline.check("memory get")
@@ -145,14 +132,6 @@ class _MemoryBody:
 
     def close(self) -> None:
         self._data = memoryview(b"")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @final

@@ -22,8 +22,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, final
 from urllib.parse import quote, quote_from_bytes
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
@@ -31,6 +30,7 @@ from jindopy.base.errors import AccessDenied, BadAnswer, KeyRefused, ObjectNotFo
 from jindopy.base.ident import Kind, UfsId
 from jindopy.ufs import oss_xml
 from jindopy.ufs.base import Capability, ListPage, ObjectStat
+from jindopy.ufs.bodies import ToldBody
 from jindopy.ufs.credentials import Credentials, CredentialSource, default_chain
 from jindopy.ufs.oss_errors import error_of
 from jindopy.ufs.oss_http import Stream, Transport
@@ -48,40 +48,18 @@ PARTS_AT_ONE_SIZE = 1000
 
 
 @final
-class OssBody:
+class OssBody(ToldBody):
     """Body of a GET; see ``ufs.base.Body``."""
 
     def __init__(self, stream: Stream, token: bytes, object_bytes: int, crc64: int | None) -> None:
+        super().__init__(token, object_bytes, crc64)
         self._stream = stream
-        self._token = token
-        self._object_bytes = object_bytes
-        self._crc64 = crc64
-
-    @property
-    def token(self) -> bytes:
-        return self._token
-
-    @property
-    def object_bytes(self) -> int:
-        return self._object_bytes
-
-    @property
-    def object_crc64(self) -> int | None:
-        return self._crc64
 
     def readinto(self, target: memoryview) -> int:
         return self._stream.readinto(target)
 
     def close(self) -> None:
         self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _Signer:

@@ -19,8 +19,7 @@ import http.client
 import logging
 import ssl
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self, final
+from typing import final
 
 import urllib3
 from urllib3.exceptions import (
@@ -34,6 +33,7 @@ from urllib3.exceptions import (
 
 from jindopy.base.clock import Deadline
 from jindopy.base.errors import BadAnswer, ConfigError, JindoError, ShortBody, Unavailable, redact
+from jindopy.ufs.bodies import Closing
 from jindopy.ufs.oss_options import OssOptions
 
 # The pool logs every connection it opens or drops; the errors raised here say the same with their consequences.
@@ -43,7 +43,7 @@ DOCUMENT_BYTES_MAX = 16 << 20
 
 
 @final
-class Stream:
+class Stream(Closing):
     """One answer: status and headers known, body still coming.  Belongs to one thread."""
 
     def __init__(
@@ -136,14 +136,6 @@ class Stream:
                 self._give_back()
             else:
                 self._drop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _arm(self) -> None:
         self._deadline.check(f"{self._endpoint}: reading a body")
