@@ -17,16 +17,14 @@ from __future__ import annotations
 import copy
 from typing import Final, final
 
-from jindopy.base.clock import Clock
 from jindopy.base.errors import BadAnswer, JindoError, NamespaceError
 from jindopy.base.ident import Inode, Kind
 from jindopy.namespace.api import SyncProgress
 from jindopy.namespace.diff import EntryTuple
 from jindopy.namespace.keys import CLASH, name_fault
 from jindopy.namespace.listing import Listing, ListingWork
-from jindopy.namespace.mounts import Mounted, MountTable
+from jindopy.namespace.mounts import Mounted
 from jindopy.namespace.pages import Names
-from jindopy.namespace.sqlite_store import SqliteStore
 from jindopy.namespace.sqlite_write import Transaction
 from jindopy.namespace.sync import PAGE_KEYS, Lister
 from jindopy.ufs.base import Capability, ListPage, ObjectStat
@@ -74,19 +72,10 @@ class _Open:
 class FlatSync:
     """One pass below one directory, as part of the tree listing that began at ``generation``."""
 
-    def __init__(
-        self,
-        store: SqliteStore,
-        mounts: MountTable,
-        lister: Lister,
-        clock: Clock,
-        generation: int,
-        progress: SyncProgress | None,
-    ) -> None:
-        self._store = store
-        self._mounts = mounts
+    def __init__(self, lister: Lister, generation: int, progress: SyncProgress | None) -> None:
         self._lister = lister
-        self._clock = clock
+        self._store = lister.store
+        self._mounts = lister.mounts
         self._generation = generation
         self._progress = progress
         self._stack: list[_Open] = []
@@ -103,7 +92,7 @@ class FlatSync:
         prefix = self._mounts.directory_key(top)
         cursor = self._store.flat_cursor(top, self._generation)
         # The next page is asked for before this one comes back: its age counts from the call that brought this one.
-        self._since_ns = before_ns = self._clock.wall_ns()
+        self._since_ns = before_ns = self._lister.clock.wall_ns()
         pages = self._lister.pages(mounted, prefix, cursor, delimiter=False)
         page = next(pages)
         if not cursor and not worth_it(page):
@@ -122,7 +111,7 @@ class FlatSync:
                 self._publish()
                 if not page.cursor:
                     break
-                self._since_ns, before_ns = before_ns, self._clock.wall_ns()
+                self._since_ns, before_ns = before_ns, self._lister.clock.wall_ns()
                 page = next(pages)
         except BaseException as error:
             self._fail(error)

@@ -20,15 +20,14 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Final, NamedTuple, final
 
-from jindopy.base.clock import Clock, Deadline
+from jindopy.base.clock import Deadline
 from jindopy.base.errors import JindoError, NoSuchEntry, NotADirectory, ObjectNotFound
 from jindopy.base.ident import Inode, Kind
 from jindopy.namespace.api import Answer, Node
 from jindopy.namespace.diff import EntryTuple
 from jindopy.namespace.keys import name_fault
-from jindopy.namespace.mounts import Mounted, MountTable
+from jindopy.namespace.mounts import Mounted
 from jindopy.namespace.sqlite_rows import Row
-from jindopy.namespace.sqlite_store import SqliteStore
 from jindopy.namespace.sqlite_write import Transaction
 from jindopy.namespace.sync import Lister, seconds_left
 
@@ -50,11 +49,10 @@ class Found(NamedTuple):
 class Prober:
     """See the module."""
 
-    def __init__(self, store: SqliteStore, mounts: MountTable, lister: Lister, clock: Clock) -> None:
-        self._store = store
-        self._mounts = mounts
+    def __init__(self, lister: Lister) -> None:
         self._lister = lister
-        self._clock = clock
+        self._store = lister.store
+        self._mounts = lister.mounts
         self._lock = threading.Lock()
         self._flights: dict[tuple[Inode, bytes], Future[Answer]] = {}
 
@@ -70,7 +68,7 @@ class Prober:
         mounted = self._mounts.get(directory.mount)
         if mounted is None or self._mounts.is_anchor(parent, name):
             return Answer(self._node(row), _FOREVER)
-        now_ns, ttl_seconds = self._clock.wall_ns(), mounted.info.ttl_seconds
+        now_ns, ttl_seconds = self._lister.clock.wall_ns(), mounted.info.ttl_seconds
         left = seconds_left(state.listed_ns, ttl_seconds, now_ns)
         if state.complete_gen and left > 0:
             gone = row is None or (row.gone_gen is not None and row.gone_gen <= state.complete_gen)
@@ -99,7 +97,7 @@ class Prober:
         """What an earlier probe found, while that is fresh."""
         if row is None or row.checked_ns is None or row.gone_gen is not None:
             return None
-        left = seconds_left(row.checked_ns, ttl_seconds, self._clock.wall_ns())
+        left = seconds_left(row.checked_ns, ttl_seconds, self._lister.clock.wall_ns())
         return Answer(self._node(row), left) if left > 0 else None
 
     def _from_listing(self, parent: Inode, name: bytes, ttl_seconds: float, deadline: Deadline) -> Answer | None:
@@ -110,7 +108,7 @@ class Prober:
         with contextlib.suppress(JindoError):
             if listing.wait(lambda: listing.decided(name), deadline.bounded(JOIN_SECONDS)):
                 row = self._store.child(parent, name)
-                left = seconds_left(listing.since_ns, ttl_seconds, self._clock.wall_ns())
+                left = seconds_left(listing.since_ns, ttl_seconds, self._lister.clock.wall_ns())
                 if row is not None and row.visible(listing.generation):
                     return Answer(self._node(row), left)
                 return Answer(None, left if listing.finished else 0.0)
@@ -149,7 +147,7 @@ class Prober:
         self, parent: Inode, name: bytes, mounted: Mounted, seen: Row | None, deadline: Deadline
     ) -> Answer:
         key = self._mounts.directory_key(parent) + name
-        asked_ns = self._clock.wall_ns()
+        asked_ns = self._lister.clock.wall_ns()
         found = _ask(mounted, key, name, seen is not None and seen.kind == Kind.DIRECTORY, deadline)
         listing = self._lister.running(parent)
         generation = 0 if listing is None else listing.generation
@@ -178,7 +176,7 @@ class Prober:
     def _answer(self, row: Row | None, mounted: Mounted, asked_ns: int) -> Answer:
         if row is None:
             return Answer(None, 0.0)
-        return Answer(self._node(row), seconds_left(asked_ns, mounted.info.ttl_seconds, self._clock.wall_ns()))
+        return Answer(self._node(row), seconds_left(asked_ns, mounted.info.ttl_seconds, self._lister.clock.wall_ns()))
 
 
 def _same(row: Row | None, seen: Row | None) -> bool:

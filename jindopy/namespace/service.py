@@ -69,7 +69,7 @@ class EmbeddedMaster:
         except BaseException:
             self._store.close()
             raise
-        self._prober = Prober(self._store, self._mounts, self._lister, clock)
+        self._prober = Prober(self._lister)
         self._lister.purge_soon()
 
     def close(self) -> None:
@@ -141,16 +141,14 @@ class EmbeddedMaster:
     # Directories and trees
 
     def read_dir(self, inode: Inode, *, deadline: Deadline, refresh: bool = False) -> Iterator[DirPage]:
-        return dir_pages(self._mounts, self._lister, inode, deadline, refresh)
+        return dir_pages(self._lister, inode, deadline, refresh)
 
     def sync_tree(
         self, inode: Inode, *, deadline: Deadline, progress: SyncProgress | None = None, refresh: bool = True
     ) -> TreeCount:
         if self._row(inode).kind != Kind.DIRECTORY:
             raise NotADirectory(f"inode {inode} is no directory")
-        TreeSync(self._store, self._mounts, self._lister, self._clock, self._list_threads, progress).run(
-            inode, refresh=refresh, deadline=deadline
-        )
+        TreeSync(self._lister, self._list_threads, progress).run(inode, refresh=refresh, deadline=deadline)
         return self.count(inode)
 
     def walk(self, inode: Inode) -> Iterator[tuple[bytes, Node]]:

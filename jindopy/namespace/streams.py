@@ -18,24 +18,21 @@ from jindopy.base.ident import Inode
 from jindopy.namespace.api import DirPage
 from jindopy.namespace.diff import undecided_names
 from jindopy.namespace.listing import WAIT_SECONDS
-from jindopy.namespace.mounts import MountTable
 from jindopy.namespace.sync import Lister, View
 
 PAGE_NODES: Final = 1000
 
 
-def dir_pages(
-    mounts: MountTable, lister: Lister, directory: Inode, deadline: Deadline, refresh: bool
-) -> Iterator[DirPage]:
+def dir_pages(lister: Lister, directory: Inode, deadline: Deadline, refresh: bool) -> Iterator[DirPage]:
     """See ``MasterApi.read_dir``."""
     view = lister.open_view(directory, refresh=refresh)
     try:
-        yield from _pages(mounts, lister, view, deadline)
+        yield from _pages(lister, view, deadline)
     finally:
         lister.close_view(view)
 
 
-def _pages(mounts: MountTable, lister: Lister, view: View, deadline: Deadline) -> Iterator[DirPage]:
+def _pages(lister: Lister, view: View, deadline: Deadline) -> Iterator[DirPage]:
     after = b""
     owed: set[bytes] = set()
     while True:
@@ -53,7 +50,7 @@ def _pages(mounts: MountTable, lister: Lister, view: View, deadline: Deadline) -
             rows += lister.read_named(view, ready)
         owed = (owed & held) | {name for name in held if name <= after}
         if rows or last:
-            yield DirPage(mounts.nodes(rows), last, view.generation, lister.left_seconds(view))
+            yield DirPage(lister.mounts.nodes(rows), last, view.generation, lister.left_seconds(view))
         if last:
             return
 

@@ -130,12 +130,15 @@ class _Live:
 
 @final
 class Lister:
-    """See the module."""
+    """See the module.
+
+    ``store``, ``mounts`` and ``clock`` are those of the room: what is built on the lister uses them, never others.
+    """
 
     def __init__(self, store: SqliteStore, mounts: MountTable, clock: Clock, threads: int = LIST_THREADS) -> None:
-        self._store = store
-        self._mounts = mounts
-        self._clock = clock
+        self.store = store
+        self.mounts = mounts
+        self.clock = clock
         self._lock = threading.Condition()
         self._live: dict[Inode, _Live] = {}
         self._listeners: list[Listener] = []
@@ -162,12 +165,12 @@ class Lister:
 
     def open_view(self, directory: Inode, *, refresh: bool) -> View:
         """Join the running listing, else show the complete generation while it is fresh, else begin a listing."""
-        row = self._store.row(directory)
+        row = self.store.row(directory)
         if row is None:
             raise NoSuchEntry(f"no inode {directory}")
         if row.kind != Kind.DIRECTORY:
             raise NotADirectory(f"inode {directory} is no directory")
-        mounted = self._mounts.get(row.mount)
+        mounted = self.mounts.get(row.mount)
         if mounted is None:
             return View(directory, EVER, 0, math.inf, None)
         begun = None
@@ -175,9 +178,9 @@ class Lister:
             live = self._live.setdefault(directory, _Live())
             if live.listing is None:
                 # Under the lock: else a listing could begin and end between this look and the view's birth.
-                state = self._store.dir_state(directory)
+                state = self.store.dir_state(directory)
                 ttl_seconds = mounted.info.ttl_seconds
-                fresh = seconds_left(state.listed_ns, ttl_seconds, self._clock.wall_ns()) > 0
+                fresh = seconds_left(state.listed_ns, ttl_seconds, self.clock.wall_ns()) > 0
                 if not refresh and state.complete_gen and fresh:
                     view = View(directory, state.complete_gen, state.listed_ns, ttl_seconds, None)
                     live.views.add(view)
@@ -215,7 +218,7 @@ class Lister:
             view.generation, view.since_ns = view.listing.generation, view.listing.since_ns
         snapshot = self._snapshot_of(view)
         if snapshot is None:
-            rows = read(self._store)
+            rows = read(self.store)
             snapshot = self._snapshot_of(view)
             if snapshot is None:  # no later listing had begun to write when the rows were read
                 return rows
@@ -225,7 +228,7 @@ class Lister:
         """How long what the view shows may still be believed."""
         if view.snapshot is not None:
             return 0.0
-        return seconds_left(view.since_ns, view.ttl_seconds, self._clock.wall_ns())
+        return seconds_left(view.since_ns, view.ttl_seconds, self.clock.wall_ns())
 
     def _snapshot_of(self, view: View) -> SharedSnapshot | None:
         with self._lock:
@@ -280,7 +283,7 @@ class Lister:
         try:
             if isinstance(error, BadAnswer) and listing.generation:
                 # Perhaps the cursor is what the server does not like: begin at the start next time.
-                with self._store.write() as tx:
+                with self.store.write() as tx:
                     state = tx.dir_state(listing.directory)
                     tx.save_dir_state(listing.directory, DirState(state.complete_gen, state.listed_ns))
         finally:
@@ -298,14 +301,14 @@ class Lister:
 
     def _run(self, listing: Listing) -> None:
         directory = listing.directory
-        row = self._store.row(directory)
-        mounted = None if row is None else self._mounts.get(row.mount)
+        row = self.store.row(directory)
+        mounted = None if row is None else self.mounts.get(row.mount)
         if row is None or mounted is None:
             raise NoSuchEntry(f"no inode {directory} to list")
-        prefix = self._mounts.directory_key(directory)
-        work = ListingWork(listing, mounted, prefix, row.node[10], self._mounts.anchors(directory))
-        state = self._store.dir_state(directory)
-        listing.since_ns = self._clock.wall_ns()
+        prefix = self.mounts.directory_key(directory)
+        work = ListingWork(listing, mounted, prefix, row.node[10], self.mounts.anchors(directory))
+        state = self.store.dir_state(directory)
+        listing.since_ns = self.clock.wall_ns()
         if self._resumable(listing, mounted, state):
             work.resume(state)
         pages = self.pages(mounted, prefix, work.cursor, delimiter=True)
@@ -314,7 +317,7 @@ class Lister:
             names = names_of(page, prefix, work.bound, work.anchors)
             if not work.begun:
                 self.detach_views(listing)
-            with self._store.write() as tx:
+            with self.store.write() as tx:
                 work.write_page(tx, names, page.cursor)
             if not work.complete:
                 listing.advance(work.bound)
@@ -333,7 +336,7 @@ class Lister:
         driver = mounted.driver
 
         def ask(cursor: str) -> ListPage:
-            deadline = Deadline.after(PAGE_SECONDS, self._clock)
+            deadline = Deadline.after(PAGE_SECONDS, self.clock)
             return driver.list_page(prefix, delimiter=delimiter, cursor=cursor, limit=PAGE_KEYS, deadline=deadline)
 
         page = ask(cursor)
@@ -354,7 +357,7 @@ class Lister:
 
     def purge(self) -> None:
         """Delete what is left below dropped directories, in small steps."""
-        while not self._closing and self._store.purge():
+        while not self._closing and self.store.purge():
             pass
 
     def purge_soon(self) -> None:
@@ -367,7 +370,7 @@ class Lister:
             return False
         if listing.resume_after is not None:
             return state.running_gen > listing.resume_after
-        return seconds_left(state.started_ns, mounted.info.ttl_seconds, self._clock.wall_ns()) > 0
+        return seconds_left(state.started_ns, mounted.info.ttl_seconds, self.clock.wall_ns()) > 0
 
     def detach_views(self, listing: Listing) -> None:
         """Give views of older generations a snapshot, before the first row changes."""
@@ -375,7 +378,7 @@ class Lister:
             live = self._live.get(listing.directory)
             if live is None or all(view.listing is listing or view.snapshot is not None for view in live.views):
                 return
-        shared = SharedSnapshot(self._store.snapshot()).share()
+        shared = SharedSnapshot(self.store.snapshot()).share()
         with self._lock:
             for view in live.views:
                 if view.listing is not listing and view.snapshot is None:

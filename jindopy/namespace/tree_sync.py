@@ -6,8 +6,7 @@ directory with a million keys goes on at its saved cursor.  The row goes when th
 
 Flow: a stack of directories → each thread takes one and, if it is not done, lists all below it in one pass where that
 pays (``flat_sync``), else the directory alone (``Lister.list_now``) → pushes a cursor over its subdirectories → threads
-take a thousand of them at a time.  So the stack grows with depth, not with
-the number of directories.
+take a thousand of them at a time.  So the stack grows with depth, not with the number of directories.
 
 On failure the first error stops all threads after their current directory and is raised; so does the deadline.
 """
@@ -17,14 +16,13 @@ from __future__ import annotations
 import threading
 from typing import Final, final
 
-from jindopy.base.clock import Clock, Deadline
+from jindopy.base.clock import Deadline
 from jindopy.base.errors import DeadlineExceeded, JindoError, NamespaceError, NoSuchEntry
 from jindopy.base.ident import Inode
 from jindopy.namespace.api import SyncProgress
 from jindopy.namespace.flat_sync import FlatSync
 from jindopy.namespace.listing import WAIT_SECONDS
-from jindopy.namespace.mounts import Mounted, MountTable
-from jindopy.namespace.sqlite_store import SqliteStore
+from jindopy.namespace.mounts import Mounted
 from jindopy.namespace.sync import Lister, seconds_left
 
 _SUBDIRECTORIES: Final = 1000
@@ -34,19 +32,9 @@ _SUBDIRECTORIES: Final = 1000
 class TreeSync:
     """One listing of one tree."""
 
-    def __init__(
-        self,
-        store: SqliteStore,
-        mounts: MountTable,
-        lister: Lister,
-        clock: Clock,
-        threads: int,
-        progress: SyncProgress | None,
-    ) -> None:
-        self._store = store
-        self._mounts = mounts
+    def __init__(self, lister: Lister, threads: int, progress: SyncProgress | None) -> None:
         self._lister = lister
-        self._clock = clock
+        self._store = lister.store
         self._threads = threads
         self._progress = progress
         self._refresh = True
@@ -137,10 +125,10 @@ class TreeSync:
         row = self._store.row(directory)
         if row is None:
             return None
-        mounted = self._mounts.get(row.mount)
+        mounted = self._lister.mounts.get(row.mount)
         if mounted is not None:
             state = self._store.dir_state(directory)
-            left = seconds_left(state.listed_ns, mounted.info.ttl_seconds, self._clock.wall_ns())
+            left = seconds_left(state.listed_ns, mounted.info.ttl_seconds, self._lister.clock.wall_ns())
             done = state.complete_gen > self._generation
             if not done and (self._refresh or not state.complete_gen or left <= 0):
                 try:
@@ -150,8 +138,7 @@ class TreeSync:
         return directory, b""
 
     def _list_now(self, directory: Inode, mounted: Mounted) -> None:
-        flat = FlatSync(self._store, self._mounts, self._lister, self._clock, self._generation, self._progress)
-        flat.run(directory, mounted)
+        FlatSync(self._lister, self._generation, self._progress).run(directory, mounted)
         if self._store.dir_state(directory).complete_gen > self._generation:
             return
         listing = self._lister.list_now(directory, self._generation, self._deadline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +66,16 @@ class World:
     def list(self) -> dict[bytes, Node]:
         pages = list(self.master.read_dir(ROOT_INODE, deadline=soon()))
         return {node.name: node for page in pages for node in page.nodes}
+
+    def fail_once(self, at_call: int) -> None:
+        """From now on the call of that number fails, those before and after it do not."""
+        calls = itertools.count(1)
+
+        def fail(operation: str, key: bytes) -> None:
+            if next(calls) == at_call:
+                raise Unavailable("no route")
+
+        self.hook = fail
 
     def asked(self) -> list[tuple[str, bytes]]:
         calls, self.calls = self.calls, []
@@ -264,13 +275,9 @@ def test_an_answer_older_than_a_listing_is_not_written_down(world: World) -> Non
 def test_a_failed_probe_is_told_and_not_remembered(world: World) -> None:
     world.put(b"a")
 
-    def fail(operation: str, key: bytes) -> None:
-        raise Unavailable("no route")
-
-    world.hook = fail
+    world.fail_once(at_call=1)
     with pytest.raises(Unavailable):
         world.lookup(b"a")
-    world.hook = lambda operation, key: None
     assert world.lookup(b"a")[0] is not None
 
 
@@ -307,15 +314,7 @@ def test_a_driver_with_a_bug_hangs_nobody(world: World, monkeypatch: pytest.Monk
 def test_a_failed_listing_goes_on_where_it_stopped(world: World) -> None:
     for number in range(3500):
         world.put(b"%05d" % number)
-    pages = 0
-
-    def fail_at_the_fourth(operation: str, key: bytes) -> None:
-        nonlocal pages
-        pages += 1
-        if pages == 4:
-            raise Unavailable("no route")
-
-    world.hook = fail_at_the_fourth
+    world.fail_once(at_call=4)
     with pytest.raises(Unavailable):
         world.list()
     world.asked()
@@ -327,15 +326,7 @@ def test_a_name_that_waits_for_its_decision_survives_a_failure(world: World) -> 
     world.put(b"n")  # it may be hidden by a directory until all of "n!..." has passed
     for number in range(3500):
         world.put(b"n!%04d" % number)
-    pages = 0
-
-    def fail_at_the_fourth(operation: str, key: bytes) -> None:
-        nonlocal pages
-        pages += 1
-        if pages == 4:
-            raise Unavailable("no route")
-
-    world.hook = fail_at_the_fourth
+    world.fail_once(at_call=4)
     with pytest.raises(Unavailable):
         world.list()
     assert b"n" in world.list()
@@ -344,15 +335,7 @@ def test_a_name_that_waits_for_its_decision_survives_a_failure(world: World) -> 
 def test_an_old_failed_listing_begins_anew(world: World) -> None:
     for number in range(2500):
         world.put(b"%05d" % number)
-    pages = 0
-
-    def fail_at_the_third(operation: str, key: bytes) -> None:
-        nonlocal pages
-        pages += 1
-        if pages == 3:
-            raise Unavailable("no route")
-
-    world.hook = fail_at_the_third
+    world.fail_once(at_call=3)
     with pytest.raises(Unavailable):
         world.list()
     world.asked()
