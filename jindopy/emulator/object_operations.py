@@ -227,16 +227,7 @@ class ObjectOperations:
             writing = self._store.begin()
             try:
                 copy_into(writing, body, info.size)
-                copied = self._store.commit(
-                    call.bucket,
-                    call.key,
-                    writing,
-                    etag=writing.md5_digest.hex().upper(),
-                    crc=writing.crc64,
-                    storage_class=storage_class,
-                    headers=stored,
-                    overwrite=headers.get("x-oss-forbid-overwrite") != "true",
-                )
+                copied = _commit(self._store, call, writing, storage_class, stored)
             finally:
                 writing.abort()
                 body.close()
@@ -270,18 +261,7 @@ class ObjectOperations:
         def handle(_: bytes) -> Response:
             writing = self._store.begin()
             try:
-                info = self._store.commit(
-                    call.bucket,
-                    call.key,
-                    writing,
-                    etag=writing.md5_digest.hex().upper(),
-                    crc=writing.crc64,
-                    kind="Symlink",
-                    storage_class=storage_class,
-                    headers=stored,
-                    target=target,
-                    overwrite=headers.get("x-oss-forbid-overwrite") != "true",
-                )
+                info = _commit(self._store, call, writing, storage_class, stored, link_target=target)
             finally:
                 writing.abort()
             return Response(200, fields(("ETag", f'"{info.etag}"')))
@@ -343,16 +323,7 @@ class PutSink:
         writing, call = self._writing, self._call
         try:
             check_digests(writing, self._digests)
-            info = self._store.commit(
-                call.bucket,
-                call.key,
-                writing,
-                etag=writing.md5_digest.hex().upper(),
-                crc=writing.crc64,
-                storage_class=self._storage_class,
-                headers=self._headers,
-                overwrite=call.request.headers.get("x-oss-forbid-overwrite") != "true",
-            )
+            info = _commit(self._store, call, writing, self._storage_class, self._headers)
         finally:
             writing.abort()
         return Response(200, written_fields(writing, info.etag))
@@ -360,6 +331,30 @@ class PutSink:
     def abort(self) -> None:
         """Leave nothing."""
         self._writing.abort()
+
+
+def _commit(
+    store: Store,
+    call: Call,
+    writing: Writing,
+    storage_class: str,
+    headers: dict[str, str],
+    *,
+    link_target: bytes | None = None,
+) -> ObjectInfo:
+    """Make what one request wrote the object it names; raises Refused."""
+    return store.commit(
+        call.bucket,
+        call.key,
+        writing,
+        etag=writing.md5_digest.hex().upper(),
+        crc=writing.crc64,
+        kind="Normal" if link_target is None else "Symlink",
+        storage_class=storage_class,
+        headers=headers,
+        target=link_target,
+        overwrite=call.request.headers.get("x-oss-forbid-overwrite") != "true",
+    )
 
 
 def written_fields(writing: Writing, etag: str) -> str:
