@@ -28,7 +28,9 @@ from jindopy._ext.nodetree cimport (
     node_is,
     tree_child,
     tree_close,
+    tree_directories_of,
     tree_find,
+    tree_known_by_token,
     tree_link,
     tree_make,
     tree_open,
@@ -451,23 +453,25 @@ cdef class InodeTable:
         return _take_numbers(numbers, count)
 
     def directories_of(self, uint64_t inode):
-        cdef Node* node
-        cdef size_t count = 0
-        cdef uint64_t* numbers = NULL
+        cdef size_t count
+        cdef uint64_t* numbers
         self._enter()
         numbers = <uint64_t*> malloc((self._tree.renumbered_dir_count + 1) * sizeof(uint64_t))
-        if numbers != NULL:
-            node = tree_find(&self._tree, inode)
-            if node != NULL and node.dir != NULL and node.inode == inode:
-                numbers[0] = inode
-                count = 1
-            node = self._tree.renumbered_dirs
-            while node != NULL:
-                if node.inode == inode:
-                    numbers[count] = node.nodeid
-                    count += 1
-                node = node.dir.next_renumbered
+        count = tree_directories_of(&self._tree, inode, numbers) if numbers != NULL else 0
         self._leave()
+        if numbers == NULL:
+            raise MemoryError
+        return _take_numbers(numbers, count)
+
+    def known_by_token(self, bytes token not None):
+        cdef const char* text = token
+        cdef size_t count, size = len(token)
+        cdef uint64_t* numbers
+        with nogil:
+            pthread_mutex_lock(&self._mutex)
+            numbers = <uint64_t*> malloc(self._tree.count * sizeof(uint64_t))
+            count = tree_known_by_token(&self._tree, text, size, numbers) if numbers != NULL else 0
+            self._leave()
         if numbers == NULL:
             raise MemoryError
         return _take_numbers(numbers, count)

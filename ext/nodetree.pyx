@@ -295,6 +295,37 @@ cdef Node* tree_child(const Tree* tree, const Node* parent, const char* name, si
     return NULL
 
 
+cdef size_t tree_directories_of(const Tree* tree, uint64_t inode, uint64_t* numbers) noexcept nogil:
+    cdef const Node* node = tree_find(tree, inode)
+    cdef size_t count = 0
+    if node != NULL and node.dir != NULL and node.inode == inode:
+        numbers[0] = inode
+        count = 1
+    node = tree.renumbered_dirs
+    while node != NULL:
+        if node.inode == inode:
+            numbers[count] = node.nodeid
+            count += 1
+        node = node.dir.next_renumbered
+    return count
+
+
+cdef size_t tree_known_by_token(
+    const Tree* tree, const char* token, size_t token_size, uint64_t* numbers
+) noexcept nogil:
+    cdef const Node* node
+    cdef size_t bucket, count = 0
+    for bucket in range(tree.bucket_count):
+        node = tree.by_id[bucket]
+        while node != NULL:
+            if node.lookups != 0 and node.dir == NULL and node.token_size == token_size:
+                if memcmp(node.text + node.name_size, token, token_size) == 0:
+                    numbers[count] = node.nodeid
+                    count += 1
+            node = node.next_by_id
+    return count
+
+
 cdef bint node_is(
     const Node* node, uint64_t inode, uint32_t version, uint8_t kind, const char* token, size_t token_size
 ) noexcept nogil:

@@ -117,6 +117,8 @@ class InodeTable:
         """nodeids of the current children, in the order their names were first put.  Raises KeyError."""
     def directories_of(self, inode: int) -> list[int]:
         """nodeids under which an inode is known as a directory: news that name an inode concern all of them."""
+    def known_by_token(self, token: bytes) -> list[int]:
+        """Numbers of files with this token that the kernel has looked up and not forgotten; a walk over all nodes."""
     def trim(self, target_bytes: int, now_ns: int) -> int:
         """Drop expired directories' children that nobody holds until within ``target_bytes``; returns bytes freed."""
     @property

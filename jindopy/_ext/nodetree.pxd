@@ -75,6 +75,12 @@ cdef void tree_close(Tree* tree) noexcept nogil
 
 cdef Node* tree_find(const Tree* tree, uint64_t nodeid) noexcept nogil
 cdef Node* tree_child(const Tree* tree, const Node* parent, const char* name, size_t name_size) noexcept nogil
+# Numbers of an inode's directories, at most renumbered_dir_count + 1; how many they are.
+cdef size_t tree_directories_of(const Tree* tree, uint64_t inode, uint64_t* numbers) noexcept nogil
+# Of the files with this token that the kernel has looked up, at most `count`; walks over every node.
+cdef size_t tree_known_by_token(
+    const Tree* tree, const char* token, size_t token_size, uint64_t* numbers
+) noexcept nogil
 cdef bint node_is(
     const Node* node, uint64_t inode, uint32_t version, uint8_t kind, const char* token, size_t token_size
 ) noexcept nogil

@@ -22,6 +22,7 @@
     │   ├── CacheBusy             another process owns the directory
     │   ├── CacheFull             no block fits, nothing can be evicted
     │   ├── CacheCorrupt          a block failed its checksum
+    │   ├── ObjectCorrupt         the blocks of an object did, all together
     │   └── FormatTooNew          written by a newer release
     └── NamespaceError
         ├── NoSuchEntry, NameTooLong, NotADirectory, IsADirectory
@@ -235,6 +236,10 @@ class CacheFull(CacheError):
 
 class CacheCorrupt(CacheError):
     """A block failed its checksum; it has been dropped."""
+
+
+class ObjectCorrupt(CacheError):
+    """The blocks of an object, each as it arrived, are together not what the store has; all were dropped."""
 
 
 class FormatTooNew(CacheError):

@@ -10,6 +10,7 @@ Bounds   ``threads`` GETs at a time, of which background work (read-ahead, load)
 Locks    ``_lock`` guards queue, flights and recents; never held across I/O or waits for memory.
 Failure  An error ends the task's remaining flights with that error; the next request starts anew.  Retry of requests
          is the driver layers' business.  VersionChanged and ObjectNotFound reach the reader, who turns them to ESTALE.
+         An object whose CRC as a whole is wrong loses all its blocks; who may have handed them on is told.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from jindopy._ext.blockstore import CacheFile
 from jindopy._ext.iobuf import BufferPool, FillingBuffer, SealedBuffer
 from jindopy.base import metrics
 from jindopy.base.clock import Deadline
-from jindopy.base.errors import CacheCorrupt, DeadlineExceeded, JindoError, ShortBody, VersionChanged
+from jindopy.base.errors import CacheCorrupt, DeadlineExceeded, JindoError, ObjectCorrupt, ShortBody, VersionChanged
 from jindopy.base.ident import BLOCK_BYTES, BlockIndex, Cid, FileVersion, MountId
 from jindopy.cache.store import Cache
 from jindopy.ufs.base import Body, Driver
@@ -161,6 +162,7 @@ class Filler:
         self._pool = pool
         self._config = config or FillConfig()
         self._on_object_crc64 = on_object_crc64
+        self._on_bad_object: Callable[[FileVersion], None] = lambda _: None
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._flights: dict[tuple[Cid, int], tuple[Flight, _Task]] = {}
@@ -175,6 +177,10 @@ class Filler:
         ]
         for thread in self._threads:
             thread.start()
+
+    def tell_of_bad_objects(self, call: Callable[[FileVersion], None]) -> None:
+        """Have ``call`` made, by a fetch thread, once the blocks of an object that failed its CRC are dropped."""
+        self._on_bad_object = call
 
     def read(self, version: FileVersion, lease: CacheFile, offset: int, size_bytes: int, deadline: Deadline) -> bytes:
         """Bytes [offset, offset + size_bytes) clipped to the object's end, fetching what is missing."""
@@ -342,8 +348,9 @@ class Filler:
                         whole = body.object_crc64 if version.block_count == 1 else None
                         # Not kept in a variable: a thread that waits for a buffer must not hold another one, or
                         # threads that all do wait for each other once the budget is small.
-                        self._land(task, lease, block, buffer.seal(whole))
-                    self._check_whole(version, lease, body.object_crc64)
+                        self._land(task, lease, block, buffer.seal(whole), body.object_crc64)
+                    if body.object_crc64 is not None and self._on_object_crc64 is not None:
+                        self._on_object_crc64(version, body.object_crc64)
             finally:
                 buffer.release()
         finally:
@@ -368,8 +375,12 @@ class Filler:
                 "the object changed while it was being read", endpoint=driver.endpoint, key=version.key
             )
 
-    def _land(self, task: _Task, lease: CacheFile, block: int, sealed: SealedBuffer) -> None:
-        """Store the block, then wake its waiters: whoever comes later finds it in one of the two places."""
+    def _land(self, task: _Task, lease: CacheFile, block: int, sealed: SealedBuffer, object_crc64: int | None) -> None:
+        """Store the block, then wake its waiters: whoever comes later finds it in one of the two places.
+
+        Before they wake, the object is checked if this block completed it: nobody is told of a complete object that
+        is not the store's.
+        """
         key = (task.version.cid, block)
         kept = self._cache.put(lease, block, sealed)
         with self._lock:
@@ -381,29 +392,31 @@ class Filler:
                 while len(self._recent) * BLOCK_BYTES > self._config.recent_bytes:
                     self._recent.popitem(last=False)
         flight.land(sealed)
+        if kept and object_crc64 is not None and task.version.block_count > 1:
+            self._check_whole(task.version, lease, object_crc64)
 
-    def _check_whole(self, version: FileVersion, lease: CacheFile, expected: int | None) -> None:
-        """Once complete, compare the object's CRC with the store's; a mismatch drops every block."""
-        if expected is None:
-            return
-        if self._on_object_crc64 is not None:
-            self._on_object_crc64(version, expected)
-        if version.block_count <= 1:
-            return
+    def _check_whole(self, version: FileVersion, lease: CacheFile, expected: int) -> None:
+        """Once complete, compare the object's CRC with the store's.  If it is wrong, drop every block and raise."""
         found = lease.crc64()
-        if found is not None and found != expected:
-            for block in range(version.block_count):
-                lease.drop(block)
-            metrics.CRC_FAILURES.labels("object").inc()
-            LOG.error(
-                "object %r failed its CRC (store says %016x, received %016x): all its blocks were dropped",
-                version.key,
-                expected,
-                found,
-            )
+        if found is None or found == expected:
+            return
+        for block in range(version.block_count):
+            lease.drop(block)
+        with self._lock:
+            for key in [key for key in self._recent if key[0] == version.cid]:
+                del self._recent[key]
+        metrics.CRC_FAILURES.labels("object").inc()
+        self._on_bad_object(version)
+        raise ObjectCorrupt(
+            f"the object {version.key.decode('utf-8', 'backslashreplace')!r} failed its CRC: the store says"
+            f" {expected:016x}, what arrived has {found:016x}; something on the way from the store changes bytes, all"
+            " blocks are dropped and fetched again by the next read"
+        )
 
     def _fail(self, task: _Task, error: JindoError) -> None:
-        if isinstance(error, CacheCorrupt):
+        if isinstance(error, ObjectCorrupt):
+            LOG.error("%s", error)
+        elif isinstance(error, CacheCorrupt):
             metrics.CRC_FAILURES.labels("get").inc()
         with self._lock:
             failed = list(task.flights)

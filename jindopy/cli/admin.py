@@ -139,6 +139,9 @@ def _print_mount(found: DaemonStatus) -> None:
     warnings = [f"note: {note}" for note in found.notes]
     if traffic.crc_failures:
         warnings.append(f"{count(traffic.crc_failures, 'bad block')} found and fetched again")
+    if traffic.bad_objects:
+        objects = count(traffic.bad_objects, "object")
+        warnings.append(f"{objects} arrived with wrong bytes, seen at the last one: dropped, fetched again when read")
     if traffic.stale_reads:
         warnings.append(f"{count(traffic.stale_reads, 'read')} of versions that are gone (ESTALE)")
     if found.skipped_keys:

@@ -7,7 +7,7 @@ FUSEError would end the whole mount, so every handler goes through ``_translated
 llfuse cannot tell node numbers from inode numbers: ``st_ino`` is the node number here, so a changed object shows
 another inode number.  Its ``keep_cache`` is fixed to on, which is right because a node is one version.
 
-Names are taken back from the kernel's cache by llfuse's own notification thread, which serves no requests.
+What the kernel keeps is taken back through ``fuse.notices``; llfuse has threads of its own for the calls.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import llfuse
 from jindopy.base.errors import Fault, JindoError, MountPointError, NoSuchEntry, ReadOnly
 from jindopy.base.ident import Kind, NodeId
 from jindopy.fuse.crew import Crew
+from jindopy.fuse.notices import Notices
 from jindopy.fuse.transport import TransportConfig
 from jindopy.vfs.operations import FILE_TYPE, STATFS_BLOCK_BYTES, Vfs
 
@@ -242,14 +243,6 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
 
 
 @final
-class _Notifier:
-    """Hands changed names to llfuse's notification thread."""
-
-    def entry_changed(self, directory: NodeId, name: bytes) -> None:
-        llfuse.invalidate_entry(directory, name)
-
-
-@final
 class LlfuseTransport:
     """One mount by llfuse; a process can hold only one (llfuse keeps it in module state)."""
 
@@ -261,6 +254,7 @@ class LlfuseTransport:
         self._mounted = False
         self._crew = Crew(self._hire)
         self._operations = _Operations(vfs, self._crew)
+        self._notices: Notices | None = None
         self._hired: list[threading.Thread] = []
         self.notes: list[str] = []
 
@@ -288,7 +282,8 @@ class LlfuseTransport:
                 f"cannot mount at {self._config.mount_point}: {error}; run 'jindopy doctor' to see what is missing"
             ) from None
         self._mounted = True
-        self._vfs.notify_through(_Notifier())
+        self._notices = Notices(entry=llfuse.invalidate_entry, content=llfuse.invalidate_inode)
+        self._vfs.notify_through(self._notices)
 
     def set_read_ahead(self) -> None:
         """Raise the kernel's read-ahead of this mount, which needs root; a note says when it could not be done."""
@@ -328,6 +323,8 @@ class LlfuseTransport:
 
     def close(self) -> None:
         """Detach if still attached and free the session, after ``serve`` has returned; harmless when repeated."""
+        if self._notices is not None:
+            self._notices.close()
         if self._mounted:
             self._mounted = False
             llfuse.close(unmount=True)

@@ -26,6 +26,7 @@ class _Counts(NamedTuple):
     crc_failures: int
     stale_reads: int
     fuse_requests: int
+    bad_objects: int
 
 
 @final
@@ -48,9 +49,10 @@ class Traffic:
             heads=int(value(metrics.UFS_REQUESTS, operation="head")),
             ufs_bytes=int(value(metrics.UFS_BYTES)),
             retries=int(value(metrics.UFS_RETRIES)),
-            crc_failures=store["crc_failures"] + int(value(metrics.CRC_FAILURES)),
+            crc_failures=store["crc_failures"] + int(value(metrics.CRC_FAILURES, where="get")),
             stale_reads=int(value(metrics.READS_STALE)),
             fuse_requests=self._fuse_requests(),
+            bad_objects=int(value(metrics.CRC_FAILURES, where="object")),
         )
 
     def status(self) -> TrafficStatus:
@@ -72,6 +74,7 @@ class Traffic:
             crc_failures=now.crc_failures,
             stale_reads=now.stale_reads,
             fuse_requests=now.fuse_requests,
+            bad_objects=now.bad_objects,
         )
 
 

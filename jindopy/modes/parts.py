@@ -133,3 +133,4 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
 
 def _tier_spec(tier: CacheTier) -> TierSpec:
     return TierSpec(tier.name, tier.path, tier.quota_bytes, tier.high, tier.low, tier.min_free_bytes)
+    filler.tell_of_bad_objects(vfs.take_back)

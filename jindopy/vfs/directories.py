@@ -48,6 +48,10 @@ class KernelNotifier(Protocol):
         """The name now means another file, or none."""
         ...
 
+    def content_changed(self, nodeid: NodeId) -> None:
+        """What was answered to reads of this node may have been wrong."""
+        ...
+
 
 @final
 class SilentNotifier:
@@ -55,6 +59,9 @@ class SilentNotifier:
 
     def entry_changed(self, directory: NodeId, name: bytes) -> None:
         """Nobody caches anything."""
+
+    def content_changed(self, nodeid: NodeId) -> None:
+        """Likewise."""
 
 
 @final

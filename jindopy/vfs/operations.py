@@ -26,7 +26,7 @@ from jindopy.base.ident import FileVersion, Inode, Kind, MountId, NodeId
 from jindopy.cache.store import Cache
 from jindopy.namespace.api import MasterApi, MountInfo
 from jindopy.read.path import OpenFile, ReadPath
-from jindopy.vfs.directories import Directories, KernelNotifier
+from jindopy.vfs.directories import Directories, KernelNotifier, SilentNotifier
 from jindopy.vfs.handles import DirHandle, OpenDirs, OpenFiles
 
 LOG = logging.getLogger("jindopy.vfs")
@@ -96,12 +96,14 @@ class Vfs:
         self._dirs = OpenDirs()
         self._mounts = {mount.id: mount for mount in master.mounts()}
         self._statfs: tuple[float, FsStat] = (float("-inf"), FsStat(0, 0))
+        self._notifier: KernelNotifier = SilentNotifier()
 
     def notify_through(self, notifier: KernelNotifier) -> None:
         """Tell ``notifier`` when a name the kernel may have cached changes."""
         self._directories.notify_through(notifier)
 
     # Metadata
+        self._notifier = notifier
 
     def lookup_now(self, parent: NodeId, name: bytes) -> NodeAttr | None:
         """The entry from memory, its lookup count raised; None: call ``lookup``.  Raises NoSuchEntry."""
@@ -218,6 +220,14 @@ class Vfs:
         inode = Inode(self.getattr(nodeid).inode)
         try:
             self._master.revalidate(inode, deadline=self._deadline())
+    def take_back(self, version: FileVersion) -> None:
+        """Wrong bytes of this version may have been answered: have the kernel forget what it keeps of them.
+
+        Told by token, which several nodes may share: to forget right bytes as well costs a request, nothing else.
+        """
+        for nodeid in self._table.known_by_token(version.token):
+            self._notifier.content_changed(NodeId(nodeid))
+
         except JindoError as error:
             LOG.info("could not ask about changed inode %d: %s", inode, error)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from jindopy.control.api import LoadRequest
 from tests.emulator_fixture import Emulator, running_emulator
-from tests.fault_fixture import KEYS, bucket_settings, check_all, fill_store, known_objects, status
-from tests.mount_fixture import RunningMount, drop_page_cache, end_mount, start_mount
+from tests.fault_fixture import KEYS, bucket_settings, check_all, control, fill_store, known_objects, status
+from tests.mount_fixture import MIB, RunningMount, drop_page_cache, end_mount, start_mount, wait_until
 
 pytestmark = [pytest.mark.root]
 
@@ -110,6 +113,45 @@ def test_every_answer_fails(store: Emulator, mount: RunningMount, fault: str) ->
         assert status(mount).traffic.crc_failures >= 2
     store.set_faults()
     check_all(mount, OBJECTS)
+
+
+def test_wrong_bytes_that_show_at_the_last_block_are_taken_back_from_the_kernel(
+    store: Emulator, mount: RunningMount
+) -> None:
+    name = "large-02"
+    content = OBJECTS[name]
+    middle = slice(MIB + 448 * 1024, MIB + 576 * 1024)  # of the second block: there the fault flips a bit
+    store.set_faults({"kind": "corrupt", "operations": ["GetObject"], "key_prefix": name, "limit": 1})
+    with (mount.path / name).open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # one block, not those behind it
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            view.madvise(mmap.MADV_RANDOM)
+            first = view[middle]
+            assert first != content[middle], "nobody can know better yet"
+            assert os.pread(file.fileno(), len(first), middle.start) == first
+            with contextlib.suppress(OSError):  # EIO for whoever wants the block that completes the object
+                (mount.path / name).read_bytes()
+            wait_until(lambda: status(mount).traffic.bad_objects == 1)
+            # Nothing is dropped here: what the kernel keeps is what counts.
+            wait_until(lambda: view[middle] == content[middle])
+            assert view[:] == content
+            assert os.pread(file.fileno(), len(content), 0) == content
+    assert (mount.path / name).read_bytes() == content
+    assert f"the object '{name}' failed its CRC" in mount.log
+    assert (status(mount).traffic.bad_objects, status(mount).traffic.crc_failures) == (1, 0)
+
+
+def test_a_load_is_complete_only_with_the_bytes_of_the_store(store: Emulator, mount: RunningMount) -> None:
+    large = {name: content for name, content in OBJECTS.items() if name.startswith("large")}
+    store.set_faults(
+        *({"kind": "corrupt", "operations": ["GetObject"], "key_prefix": name, "limit": 1} for name in large)
+    )
+    *_, last = control(mount).load(LoadRequest(paths=["large-*"]))
+    assert (last.phase, last.failures) == ("complete", [])
+    assert status(mount).traffic.bad_objects == len(large)
+    gets = store.stats()["GetObject"]
+    check_all(mount, large)
+    assert store.stats()["GetObject"] == gets
 
 
 def test_the_store_is_gone_and_comes_back(tmp_path: Path) -> None:

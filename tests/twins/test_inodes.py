@@ -155,6 +155,12 @@ class Inodes(RuleBasedStateMachine):
                     self.real.dir_state(nodeid)
             same = [n.nodeid for n in self.twin.nodes.values() if n.inode == node.inode and n.kind == Kind.DIRECTORY]
             assert sorted(self.real.directories_of(node.inode)) == sorted(same)
+            looked_up = [
+                n.nodeid
+                for n in self.twin.nodes.values()
+                if n.token == node.token and n.kind != Kind.DIRECTORY and n.lookups
+            ]
+            assert sorted(self.real.known_by_token(node.token)) == sorted(looked_up)
 
 
 TestInodes = Inodes.TestCase
