@@ -1,15 +1,14 @@
 """The records of a tier's index as bytes: a codec without files, clocks or locks.
 
-Log and snapshot are a header slot and then record slots, 64 bytes each at a multiple of 64, each ending in the CRC-64
-of its first 56 bytes.  Equal slots are what makes damage local: a flipped bit or a torn write costs the slot it hit,
-and reading goes on with the next.  The tables are in docs/FORMATS.md.
+Log and snapshot are a header slot and then records of one or two slots, 64 bytes each at a multiple of 64.  A record
+ends in the CRC-64 of all its bytes before, and none depends on another.  That is what makes damage local: a flipped bit
+or a torn write costs the record it hit, and reading goes on with the next slot.  The tables are in docs/FORMATS.md.
 
-    PUT    one block with all that is known of its file, so that no record depends on another
-    RUN    up to five further blocks of the file that the PUT before it named (snapshots only)
+    PUT    one block with all that is known of its file; two slots when the block has more than one piece
     DROP   blocks [block, block + block_count) are gone
     PIN    the pin is set or cleared
 
-Replay is last-one-wins for each block.  A lost DROP is harmless: the block's own CRC finds it out on first read.
+Replay is last-one-wins for each block.  A lost DROP is harmless: the CRCs of the block's pieces find it out.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -21,9 +20,13 @@ from jindopy._ext.cursor cimport Cursor, cursor_take, cursor_u8, cursor_u16, cur
 from typing import NamedTuple
 
 cdef enum:
-    CHECKED_BYTES = 56
-    THIS_FORMAT = 1     # written
-    OLDEST_READER = 1   # releases that read at least this format may read what we write
+    SEAL_BYTES = 8
+    HEAD_BYTES = 48             # of a PUT, before its CRCs
+    COUNT_AT = 112              # of a long PUT: how many CRCs it has
+    THIS_FORMAT = 2     # written
+    # Releases that read at least this format may read what we write: format 1 had one CRC a block and no long PUT, so
+    # its readers keep files of one piece and skip the others.
+    OLDEST_READER = 1
 
 FORMAT_VERSION = THIS_FORMAT
 
@@ -36,75 +39,88 @@ cdef inline void _store(uint8_t* at, uint64_t value, int size) noexcept nogil:
         at[i] = <uint8_t>(value >> (8 * i))
 
 
-cdef inline void _seal(uint8_t* slot) noexcept nogil:
-    _store(slot + CHECKED_BYTES, crc64_update(0, slot, CHECKED_BYTES), 8)
+cdef inline void _seal(uint8_t* slots, size_t size) noexcept nogil:
+    _store(slots + size - SEAL_BYTES, crc64_update(0, slots, size - SEAL_BYTES), SEAL_BYTES)
 
 
-cdef inline bint _intact(const uint8_t* slot) noexcept nogil:
-    cdef Cursor cursor = Cursor(slot + CHECKED_BYTES, 8, False)
-    return cursor_u64(&cursor) == crc64_update(0, slot, CHECKED_BYTES)
+cdef inline bint _intact(const uint8_t* slots, size_t size) noexcept nogil:
+    cdef Cursor cursor = Cursor(slots + size - SEAL_BYTES, SEAL_BYTES, False)
+    return cursor_u64(&cursor) == crc64_update(0, slots, size - SEAL_BYTES)
 
 
-cdef void record_encode(const Record* record, uint8_t* slot) noexcept nogil:
+cdef size_t record_bytes(const Record* record) noexcept nogil:
+    return RECORD_BYTES_MAX if record.kind == RECORD_PUT and record.count > 1 else SLOT_BYTES
+
+
+cdef void record_encode(const Record* record, uint8_t* slots) noexcept nogil:
+    cdef size_t size = record_bytes(record)
     cdef int i
-    memset(slot, 0, SLOT_BYTES)
-    slot[0] = record.kind
-    if record.kind == RECORD_RUN:
-        slot[1] = record.count
-        _store(slot + 4, record.block, 4)
-        memcpy(slot + 8, record.cid, 8)
+    memset(slots, 0, size)
+    slots[0] = RECORD_PUT_LONG if size > SLOT_BYTES else record.kind
+    slots[1] = record.flags
+    _store(slots + 2, record.stamp >> 32, 2)
+    _store(slots + 4, record.block, 4)
+    memcpy(slots + 8, record.cid, 16)
+    _store(slots + 24, record.size, 8)
+    _store(slots + 32, record.owner, 8)
+    _store(slots + 40, record.disk_units, 4)
+    _store(slots + 44, record.stamp, 4)
+    if record.kind == RECORD_DROP:
+        _store(slots + HEAD_BYTES, record.block_count, 8)
+    elif record.kind == RECORD_PUT:
         for i in range(record.count):
-            _store(slot + 16 + 8 * i, record.crcs[i], 8)
-    else:
-        slot[1] = record.flags
-        _store(slot + 2, record.stamp >> 32, 2)
-        _store(slot + 4, record.block, 4)
-        memcpy(slot + 8, record.cid, 16)
-        _store(slot + 24, record.size, 8)
-        _store(slot + 32, record.owner, 8)
-        _store(slot + 40, record.disk_units, 4)
-        _store(slot + 44, record.stamp, 4)
-        _store(slot + 48, record.block_count if record.kind == RECORD_DROP else record.crcs[0], 8)
-    _seal(slot)
+            _store(slots + HEAD_BYTES + 8 * i, record.crcs[i], 8)
+    if size > SLOT_BYTES:
+        slots[COUNT_AT] = record.count
+    _seal(slots, size)
 
 
-cdef void record_decode(const uint8_t* slot, Record* record) noexcept nogil:
+cdef size_t record_decode(const uint8_t* slots, size_t available, Record* record) noexcept nogil:
     # kind is RECORD_BAD when the slot is damaged or of a kind this release does not know.
-    cdef Cursor cursor = Cursor(slot, CHECKED_BYTES, False)
-    cdef uint8_t kind
-    cdef uint64_t last
+    cdef Cursor cursor = Cursor(slots, HEAD_BYTES, False)
+    cdef Cursor values
+    cdef uint8_t kind = slots[0]
+    cdef size_t size = RECORD_BYTES_MAX if kind == RECORD_PUT_LONG else SLOT_BYTES
     cdef int i
     memset(record, 0, sizeof(Record))
-    if not _intact(slot):
-        return
-    kind = cursor_u8(&cursor)
-    if kind == RECORD_RUN:
-        record.count = cursor_u8(&cursor)
-        cursor_u16(&cursor)
-        record.block = cursor_u32(&cursor)
-        cursor_take(&cursor, record.cid, 8)
-        if record.count > RUN_CRCS:
-            return
+    if size > available:
+        return 0
+    if not (kind == RECORD_PUT or kind == RECORD_PUT_LONG or kind == RECORD_DROP or kind == RECORD_PIN):
+        return SLOT_BYTES
+    if not _intact(slots, size):
+        return SLOT_BYTES
+    cursor_u8(&cursor)
+    record.flags = cursor_u8(&cursor)
+    record.stamp = <uint64_t>cursor_u16(&cursor) << 32
+    record.block = cursor_u32(&cursor)
+    cursor_take(&cursor, record.cid, 16)
+    record.size = cursor_u64(&cursor)
+    record.owner = cursor_u64(&cursor)
+    record.disk_units = cursor_u32(&cursor)
+    record.stamp |= cursor_u32(&cursor)
+    values = Cursor(slots + HEAD_BYTES, size - HEAD_BYTES - SEAL_BYTES, False)
+    if kind == RECORD_DROP:
+        record.block_count = <uint32_t>cursor_u64(&values)
+    elif kind == RECORD_PUT or kind == RECORD_PUT_LONG:
+        record.count = slots[COUNT_AT] if kind == RECORD_PUT_LONG else 1
+        if record.count > PUT_CRCS or (kind == RECORD_PUT_LONG and record.count < 2):
+            return SLOT_BYTES
         for i in range(record.count):
-            record.crcs[i] = cursor_u64(&cursor)
-    elif kind == RECORD_PUT or kind == RECORD_DROP or kind == RECORD_PIN:
-        record.flags = cursor_u8(&cursor)
-        record.stamp = <uint64_t>cursor_u16(&cursor) << 32
-        record.block = cursor_u32(&cursor)
-        cursor_take(&cursor, record.cid, 16)
-        record.size = cursor_u64(&cursor)
-        record.owner = cursor_u64(&cursor)
-        record.disk_units = cursor_u32(&cursor)
-        record.stamp |= cursor_u32(&cursor)
-        last = cursor_u64(&cursor)
-        if kind == RECORD_DROP:
-            record.block_count = <uint32_t>last
-        else:
-            record.crcs[0] = last
-    else:
-        return
-    if not cursor.failed:
-        record.kind = kind
+            record.crcs[i] = cursor_u64(&values)
+        kind = RECORD_PUT
+    if cursor.failed or values.failed:
+        return SLOT_BYTES
+    record.kind = kind
+    return size
+
+
+cdef void header_fill(Header* header, HeaderRole role, const uint8_t* boot, uint64_t directory_bytes) noexcept nogil:
+    memset(header, 0, sizeof(Header))
+    header.role = role
+    header.format_version = THIS_FORMAT
+    header.min_reader = OLDEST_READER
+    header.directory_bytes = directory_bytes
+    memcpy(header.boot, boot, 16)
 
 
 cdef void header_encode(const Header* header, uint8_t* slot) noexcept nogil:
@@ -115,14 +131,14 @@ cdef void header_encode(const Header* header, uint8_t* slot) noexcept nogil:
     slot[12] = header.role
     memcpy(slot + 16, header.boot, 16)
     _store(slot + 32, header.directory_bytes, 8)
-    _seal(slot)
+    _seal(slot, SLOT_BYTES)
 
 
 cdef HeaderState header_decode(const uint8_t* slot, HeaderRole role, Header* header) noexcept nogil:
     # Later formats keep the magic, both versions and the checksum in place, so that "too new" is never a flipped bit.
-    cdef Cursor cursor = Cursor(slot + 8, CHECKED_BYTES - 8, False)
+    cdef Cursor cursor = Cursor(slot + 8, SLOT_BYTES - SEAL_BYTES - 8, False)
     memset(header, 0, sizeof(Header))
-    if memcmp(slot, MAGIC, 8) != 0 or not _intact(slot):
+    if memcmp(slot, MAGIC, 8) != 0 or not _intact(slot, SLOT_BYTES):
         return HEADER_DAMAGED
     header.format_version = cursor_u16(&cursor)
     header.min_reader = cursor_u16(&cursor)
@@ -148,18 +164,18 @@ class IndexRecord(NamedTuple):
     crcs: tuple
 
 
-_KINDS = {"put": RECORD_PUT, "run": RECORD_RUN, "drop": RECORD_DROP, "pin": RECORD_PIN}
+_KINDS = {"put": RECORD_PUT, "drop": RECORD_DROP, "pin": RECORD_PIN}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 def encode_record(record):
     cdef Record plain
-    cdef uint8_t slot[SLOT_BYTES]
+    cdef uint8_t slots[RECORD_BYTES_MAX]
     cdef int i
     cdef const unsigned char* cid
     memset(&plain, 0, sizeof(Record))
-    if len(record.cid) != 16 or len(record.crcs) > RUN_CRCS:
-        raise ValueError("a record has a cid of 16 bytes and at most 5 CRCs")
+    if len(record.cid) != 16 or len(record.crcs) > PUT_CRCS:
+        raise ValueError("a record has a cid of 16 bytes and at most 8 CRCs")
     plain.kind = _KINDS[record.kind]
     plain.flags = RECORD_PINNED if record.pinned else 0
     plain.count = <uint8_t>len(record.crcs)
@@ -173,21 +189,19 @@ def encode_record(record):
     plain.owner = record.owner
     for i in range(plain.count):
         plain.crcs[i] = record.crcs[i]
-    record_encode(&plain, slot)
-    return <bytes>slot[:SLOT_BYTES]
+    record_encode(&plain, slots)
+    return <bytes>slots[:record_bytes(&plain)]
 
 
-def decode_record(slot):
+def decode_record(slots):
     cdef Record plain
     cdef const unsigned char* raw
-    cdef int i, crcs
-    if len(slot) != SLOT_BYTES:
-        raise ValueError("a slot has 64 bytes")
-    raw = slot
-    record_decode(raw, &plain)
-    if plain.kind == RECORD_BAD:
+    cdef int i
+    if len(slots) not in (SLOT_BYTES, RECORD_BYTES_MAX):
+        raise ValueError("a record has one or two slots of 64 bytes")
+    raw = slots
+    if record_decode(raw, len(slots), &plain) != <size_t>len(slots) or plain.kind == RECORD_BAD:
         return None
-    crcs = plain.count if plain.kind == RECORD_RUN else (plain.kind == RECORD_PUT)
     return IndexRecord(
         _NAMES[plain.kind],
         <bytes>plain.cid[:16],
@@ -198,7 +212,7 @@ def decode_record(slot):
         bool(plain.flags & RECORD_PINNED),
         plain.stamp,
         <uint64_t>plain.disk_units * 4096,
-        tuple([plain.crcs[i] for i in range(crcs)]),
+        tuple([plain.crcs[i] for i in range(plain.count)]),
     )
 
 
@@ -206,13 +220,10 @@ def encode_header(snapshot, boot, directory_bytes=0, format_version=THIS_FORMAT,
     cdef Header plain
     cdef uint8_t slot[SLOT_BYTES]
     cdef const unsigned char* raw = boot
-    memset(&plain, 0, sizeof(Header))
     if len(boot) != 16:
         raise ValueError("a boot id has 16 bytes")
-    plain.role = ROLE_SNAPSHOT if snapshot else ROLE_LOG
+    header_fill(&plain, ROLE_SNAPSHOT if snapshot else ROLE_LOG, raw, directory_bytes)
     plain.format_version = format_version
     plain.min_reader = min_reader
-    memcpy(plain.boot, raw, 16)
-    plain.directory_bytes = directory_bytes
     header_encode(&plain, slot)
     return <bytes>slot[:SLOT_BYTES]

@@ -1,23 +1,24 @@
 """Reading, checking and writing blocks of an entry whose lease the caller holds.
 
-Read: the range is cut into runs.  A run of blocks checked before is one pread between two short visits to the lock.  A
-block not checked yet is claimed, read whole, compared with its CRC, and only then parts of it are handed out; who wants
-the same block meanwhile waits for that check instead of repeating it.  After every pread the entry's generation is
-compared: if blocks were dropped, punched or unlinked in between, the run starts again and then misses.
+Read: the range is cut into runs.  A run of pieces checked before is one pread between two short visits to the lock.  A
+piece not checked yet is read whole, compared with its CRC while it is in the nearest caches, and only then bytes of it
+are handed out; two readers of one piece may both check it, which costs less than one waiting for the other.  After
+every pread the entry's generation is compared: if blocks were dropped, punched or unlinked in between, the run starts
+again and then misses.
 
 Write: a put claims its block, reserves room, writes, and makes the block present together with its record; it returns
 when the record is written.  If the entry was evicted in between it starts again.  A tier that is full or failing hands
 a file that has nothing cached yet to the next tier.
 
-Damage (wrong CRC, short file, EIO, missing file) drops what it hit, is counted, and reads as a miss.
+Damage (wrong CRC, short file, EIO, missing file) drops the blocks it hit, is counted, and reads as a miss.
 """
 
 from libc.errno cimport EAGAIN, EBADF, EDQUOT, EIO, ENOENT, ENOMEM, ENOSPC, EROFS
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from jindopy._ext.blockevict cimport evict_disk, over_high, room_reserve
-from jindopy._ext.blockfiles cimport file_disk_bytes, file_read, file_read_nowait, file_unlink, file_write
+from jindopy._ext.blockfiles cimport file_disk_bytes, file_read, file_read_nowait, file_unlink, file_warm, file_write
 from jindopy._ext.blockstate cimport (
     Claim,
     Store,
@@ -39,11 +40,9 @@ from jindopy._ext.blockstate cimport (
     unclaim,
 )
 from jindopy._ext.blocktable cimport (
-    BLOCK_BYTES,
     BLOCK_SHIFT,
     ENTRY_BUSY,
     ENTRY_HOMED,
-    SEGMENT_BLOCKS,
     SEGMENT_SHIFT,
     Entry,
     Handle,
@@ -52,6 +51,8 @@ from jindopy._ext.blocktable cimport (
     entry_block_bytes,
     entry_blocks,
     entry_segment,
+    segment_checked,
+    segment_crcs,
     table_covers,
     table_disk,
     table_set,
@@ -59,14 +60,11 @@ from jindopy._ext.blocktable cimport (
     table_unsynced,
 )
 from jindopy._ext.crc64 cimport crc64_update
-from jindopy._ext.linux cimport POSIX_FADV_WILLNEED, posix_fadvise, pthread_cond_wait
+from jindopy._ext.iobuf cimport BLOCK_PIECES, PIECE_BYTES, PIECE_SHIFT
+from jindopy._ext.linux cimport pthread_cond_wait
 from jindopy._ext.pthreads cimport pthread_cond_signal, pthread_mutex_lock, pthread_mutex_unlock
 
 cdef enum:
-    # Read and checked piece by piece, so that the CRC finds its bytes in the first-level caches.
-    CHECK_BYTES = 65536
-    # Small files are one block: their first read checks them for 30 us at most, less than handing the read to a thread.
-    NOWAIT_CHECK_BYTES = 262144
     DISK_UNIT = 4096
     NEW_FILE_BYTES = 12288      # two directories and an extent block at worst
 
@@ -77,103 +75,93 @@ cdef enum RunKind:
     RUN_UNCHECKED
 
 
+cdef inline bint _piece_checked(Segment* segment, uint64_t piece) noexcept nogil:
+    return segment_checked(segment, piece // BLOCK_PIECES)[0] >> (piece % BLOCK_PIECES) & 1
+
+
 cdef RunKind _run(Entry* entry, uint64_t offset, uint64_t* size) noexcept nogil:
     # What lies at `offset`, cutting `size` to where something else begins.  Lock held.
     cdef uint64_t block = offset >> BLOCK_SHIFT
-    cdef uint64_t end = (block + 1) << BLOCK_SHIFT
+    cdef uint64_t end = ((offset >> PIECE_SHIFT) + 1) << PIECE_SHIFT
     cdef uint64_t segment_end = ((block >> SEGMENT_SHIFT) + 1) << (SEGMENT_SHIFT + BLOCK_SHIFT)
     cdef Segment* segment = entry_segment(entry, block >> SEGMENT_SHIFT)
-    cdef uint64_t good
     if segment == NULL or not segment.present & block_bit(block):
         return RUN_MISSING
-    good = segment.present & segment.verified
-    if not good & block_bit(block):
+    if not _piece_checked(segment, offset >> PIECE_SHIFT):
         size[0] = min(size[0], end - offset)
         return RUN_UNCHECKED
-    while end < offset + size[0] and end < segment_end and good & block_bit(end >> BLOCK_SHIFT):
-        end += BLOCK_BYTES
+    # No piece of an absent block counts as checked.
+    while end < offset + size[0] and end < segment_end and _piece_checked(segment, end >> PIECE_SHIFT):
+        end += PIECE_BYTES
     size[0] = min(size[0], end - offset)
     return RUN_PLAIN
 
 
-cdef int64_t _checked_pieces(
-    int fd, char* into, bint keep, bint nowait, uint64_t size, uint64_t offset, uint64_t* crc
-) noexcept nogil:
-    # Bytes read and added to the CRC.  Without `keep` every piece goes to the same place.
-    cdef uint64_t done = 0
-    cdef int64_t got
-    cdef uint64_t piece
-    crc[0] = 0
-    while done < size:
-        piece = min(size - done, <uint64_t>CHECK_BYTES)
-        got = (file_read_nowait if nowait else file_read)(fd, into, piece, offset + done)
-        if got <= 0:
-            return got if got < 0 else <int64_t>done
-        crc[0] = crc64_update(crc[0], into, got)
-        done += got
-        if keep:
-            into += got
-    return <int64_t>done
+# One piece to be read and checked: where it lies, and the CRC of its block before it and with it.
+cdef struct Piece:
+    uint64_t begin
+    uint64_t length
+    uint64_t before
+    uint64_t want
 
 
-cdef int _check_block(
-    Store* store, Entry* entry, Handle* handle, uint64_t block, uint64_t want,
-    uint64_t offset, uint64_t size, char* into, bint nowait
+cdef Piece _piece(Entry* entry, Segment* segment, uint64_t offset) noexcept nogil:
+    cdef Piece piece
+    cdef uint64_t* crcs = segment_crcs(segment, offset >> BLOCK_SHIFT)
+    cdef uint64_t index = (offset >> PIECE_SHIFT) % BLOCK_PIECES
+    piece.begin = offset >> PIECE_SHIFT << PIECE_SHIFT
+    piece.length = min(<uint64_t>PIECE_BYTES, entry.size - piece.begin)
+    piece.before = crcs[index - 1] if index else 0
+    piece.want = crcs[index]
+    return piece
+
+
+cdef int _check_piece(
+    Store* store, int fd, const Piece* piece, uint64_t offset, uint64_t size, char* into, bint nowait
 ) noexcept nogil:
-    # Read all of a block, compare with `want`, hand out [offset, offset + size) of the file.  Lock not held.
+    # Read all of a piece, compare, hand out [offset, offset + size) of the file unless `into` is NULL.  Lock not held.
     # With `nowait` CHECK_ABSENT when not all of it is in memory.
-    cdef uint64_t begin = block << BLOCK_SHIFT
-    cdef uint64_t length = entry_block_bytes(entry, block)
-    cdef bint direct = into != NULL and offset == begin and size == length
-    cdef uint64_t crc
-    cdef int64_t got
+    cdef bint direct = into != NULL and offset == piece.begin and size == piece.length
     cdef char* whole = into
+    cdef int64_t got
+    cdef int rc = CHECK_BAD
     if not direct:
         pthread_mutex_lock(&store.lock)
         whole = scratch_take(store)
         pthread_mutex_unlock(&store.lock)
         if whole == NULL:
             return -ENOMEM
-    got = _checked_pieces(handle.fd, whole, into != NULL, nowait, length, begin, &crc)
+    got = (file_read_nowait if nowait else file_read)(fd, whole, piece.length, piece.begin)
+    if nowait and (got == -EAGAIN or 0 <= got < <int64_t>piece.length):
+        rc = CHECK_ABSENT
+    elif got < 0:
+        rc = <int>got
+    elif <uint64_t>got == piece.length and crc64_update(piece.before, whole, piece.length) == piece.want:
+        rc = CHECK_GOOD
     if not direct:
-        if into != NULL:
-            memcpy(into, whole + (offset - begin), size)
+        if into != NULL and rc == CHECK_GOOD:
+            memcpy(into, whole + (offset - piece.begin), size)
         pthread_mutex_lock(&store.lock)
         scratch_give(store, whole)
         pthread_mutex_unlock(&store.lock)
-    if nowait and (got == -EAGAIN or 0 <= got < <int64_t>length):
-        return CHECK_ABSENT
-    if got < 0:
-        return <int>got
-    return CHECK_GOOD if <uint64_t>got == length and crc == want else CHECK_BAD
+    return rc
 
 
 cdef int _read_run(Store* store, Entry* entry, uint64_t offset, uint64_t* size, char* into, bint nowait) noexcept nogil:
     # One run, `size` cut to what was read.  -EAGAIN: start again.  Called and returns with the lock held.
     cdef RunKind kind = _run(entry, offset, size)
     cdef uint64_t block = offset >> BLOCK_SHIFT
-    cdef uint64_t want = 0
     cdef uint32_t generation = entry.generation
     cdef Segment* segment
     cdef Handle* handle
-    cdef Claim mine
+    cdef Piece piece
     cdef int64_t got = 0
     cdef int rc = 0
     cdef int fd
     if kind == RUN_MISSING:
         return READ_MISS
-    if kind == RUN_UNCHECKED:
-        # Checking without waiting is worth it for what costs no more than a read itself.
-        if nowait and (size[0] > NOWAIT_CHECK_BYTES or size[0] != entry_block_bytes(entry, block)):
-            return READ_WOULD_BLOCK
-        if claimed(store, entry, block):
-            if nowait:
-                return READ_WOULD_BLOCK
-            pthread_cond_wait(&store.moved, &store.lock)
-            return -EAGAIN
-        claim(store, &mine, entry, block)
     segment = entry_segment(entry, block >> SEGMENT_SHIFT)
-    want = segment.crcs[block & (SEGMENT_BLOCKS - 1)]
+    piece = _piece(entry, segment, offset)
     table_touch(&store.table, segment)
     handle = handle_take(store, entry)
     pthread_mutex_unlock(&store.lock)
@@ -181,13 +169,11 @@ cdef int _read_run(Store* store, Entry* entry, uint64_t offset, uint64_t* size, 
         rc = handle_attach(store, entry, generation, False, &handle)
     if rc == 0:
         if kind == RUN_UNCHECKED:
-            rc = _check_block(store, entry, handle, block, want, offset, size[0], into, nowait)
+            rc = _check_piece(store, handle.fd, &piece, offset, size[0], into, nowait)
         else:
             got = (file_read_nowait if nowait else file_read)(handle.fd, into, size[0], offset)
     pthread_mutex_lock(&store.lock)
     fd = handle_untake(store, handle) if handle != NULL else -1
-    if kind == RUN_UNCHECKED:
-        unclaim(store, &mine)
     if fd >= 0:
         pthread_mutex_unlock(&store.lock)
         descriptor_close(fd)
@@ -204,7 +190,7 @@ cdef int _read_run(Store* store, Entry* entry, uint64_t offset, uint64_t* size, 
         return READ_WOULD_BLOCK
     if kind == RUN_UNCHECKED and rc == CHECK_GOOD:
         segment = entry_segment(entry, block >> SEGMENT_SHIFT)
-        segment.verified |= block_bit(block)
+        segment_checked(segment, block)[0] |= <uint8_t>1 << ((offset >> PIECE_SHIFT) % BLOCK_PIECES)
         return READ_DONE
     if kind == RUN_PLAIN and rc == 0:
         if <uint64_t>got == size[0] and got >= 0:
@@ -249,48 +235,40 @@ cdef int store_read(
     return rc
 
 
-cdef int store_check(Store* store, Entry* entry, uint64_t block) noexcept nogil:
-    # Read and compare a block even if it was checked before.
+cdef int _check_block(Store* store, Entry* entry, uint64_t block, bint again) noexcept nogil:
+    # Check the pieces of a block that were not checked yet, or all of them `again`.  Lock held.
+    cdef uint64_t offset = block << BLOCK_SHIFT
+    cdef uint64_t end = offset + entry_block_bytes(entry, block)
     cdef uint64_t size
     cdef Segment* segment
-    cdef int rc = -EAGAIN
+    cdef int rc
+    while offset < end:
+        segment = entry_segment(entry, block >> SEGMENT_SHIFT)
+        if segment == NULL or not segment.present & block_bit(block):
+            return CHECK_ABSENT
+        size = end - offset
+        if again:
+            segment_checked(segment, block)[0] &= ~(<uint8_t>1 << ((offset >> PIECE_SHIFT) % BLOCK_PIECES))
+        if _run(entry, offset, &size) == RUN_UNCHECKED:
+            rc = _read_run(store, entry, offset, &size, NULL, False)
+            if rc == -EAGAIN:
+                continue
+            if rc != READ_DONE:
+                return CHECK_BAD if rc == READ_MISS else rc
+        offset += size
+    return CHECK_GOOD
+
+
+cdef int store_check(Store* store, Entry* entry, uint64_t block, bint again) noexcept nogil:
+    cdef int rc
     pthread_mutex_lock(&store.lock)
     if not store_enter(store):
         pthread_mutex_unlock(&store.lock)
         return -EBADF
-    segment = entry_segment(entry, block >> SEGMENT_SHIFT)
-    if segment != NULL:
-        segment.verified &= ~block_bit(block)
-    while rc == -EAGAIN:
-        segment = entry_segment(entry, block >> SEGMENT_SHIFT)
-        size = entry_block_bytes(entry, block)
-        if segment == NULL or not segment.present & block_bit(block):
-            rc = CHECK_ABSENT
-        elif segment.verified & block_bit(block):
-            rc = CHECK_GOOD     # a reader that was waited for has just checked it
-        else:
-            rc = _read_run(store, entry, block << BLOCK_SHIFT, &size, NULL, False)
-            rc = CHECK_BAD if rc == READ_MISS else rc
+    rc = _check_block(store, entry, block, again)
     store_leave(store)
     pthread_mutex_unlock(&store.lock)
     return rc
-
-
-cdef int store_verify(Store* store, Entry* entry, uint64_t block) noexcept nogil:
-    # Check a block that is here and was not checked yet; whoever else is at it is left to it.
-    cdef uint64_t size
-    cdef int rc = 0
-    pthread_mutex_lock(&store.lock)
-    if not store_enter(store):
-        pthread_mutex_unlock(&store.lock)
-        return -EBADF
-    if table_covers(entry, block, block):
-        size = entry_block_bytes(entry, block)
-        if _run(entry, block << BLOCK_SHIFT, &size) == RUN_UNCHECKED and not claimed(store, entry, block):
-            rc = _read_run(store, entry, block << BLOCK_SHIFT, &size, NULL, False)
-    store_leave(store)
-    pthread_mutex_unlock(&store.lock)
-    return 0 if rc == -EAGAIN or rc > 0 else rc
 
 
 cdef bint _disk_refuses(int rc) noexcept nogil:
@@ -330,7 +308,7 @@ cdef int _rehome(Store* store, Entry* entry) noexcept nogil:
 
 
 cdef int _try_put(
-    Store* store, Entry* entry, uint64_t block, const char* data, uint64_t size, uint64_t crc
+    Store* store, Entry* entry, uint64_t block, const char* data, uint64_t size, const uint64_t* crcs
 ) noexcept nogil:
     # One attempt in the entry's tier.  -EAGAIN: start again.  Called and returns with the lock held.
     cdef uint32_t generation = entry.generation
@@ -362,11 +340,11 @@ cdef int _try_put(
     if disk_bytes >= 0 and entry.generation == generation:
         table_disk(&store.table, entry, disk_bytes)
     if rc == 0:
-        rc = table_set(&store.table, entry, block, crc)
+        rc = table_set(&store.table, entry, block, crcs)
     if rc == 0:
         table_touch(&store.table, entry_segment(entry, block >> SEGMENT_SHIFT))
         table_unsynced(&store.table, entry, True)
-        until = log_put(store, entry, block, crc)
+        until = log_put(store, entry, block, crcs)
         pthread_mutex_unlock(&store.lock)
         rc = tier_flush(store, level, until)
         pthread_mutex_lock(&store.lock)
@@ -382,7 +360,7 @@ cdef int _try_put(
 
 
 cdef int store_put(
-    Store* store, Entry* entry, uint64_t block, const char* data, uint64_t size, uint64_t crc
+    Store* store, Entry* entry, uint64_t block, const char* data, uint64_t size, const uint64_t* crcs
 ) noexcept nogil:
     cdef Segment* segment
     cdef int rc = -EAGAIN
@@ -401,7 +379,7 @@ cdef int store_put(
         if not entry.flags & ENTRY_HOMED:
             entry.level = 0
             entry.flags |= ENTRY_HOMED
-        rc = _try_put(store, entry, block, data, size, crc)
+        rc = _try_put(store, entry, block, data, size, crcs)
         if rc == 0:
             store.counters.put_blocks += 1
             store.counters.put_bytes += size
@@ -438,13 +416,13 @@ cdef int store_drop(Store* store, Entry* entry, uint64_t block) noexcept nogil:
     return 0
 
 
-cdef void store_advise(Store* store, Entry* entry, uint64_t offset, uint64_t size) noexcept nogil:
+cdef void store_warm(Store* store, Entry* entry, uint64_t offset, uint64_t size) noexcept nogil:
     # A hint: whatever goes wrong, the read that follows will say so.
     cdef Handle* handle = NULL
     cdef uint32_t generation
     cdef int fd
     pthread_mutex_lock(&store.lock)
-    if not entry.cached_bytes or not store_enter(store):
+    if not entry.cached_bytes or store.sink < 0 or not store_enter(store):
         pthread_mutex_unlock(&store.lock)
         return
     generation = entry.generation
@@ -453,7 +431,7 @@ cdef void store_advise(Store* store, Entry* entry, uint64_t offset, uint64_t siz
     if handle == NULL:
         handle_attach(store, entry, generation, False, &handle)
     if handle != NULL:
-        posix_fadvise(handle.fd, <int64_t>offset, <int64_t>size, POSIX_FADV_WILLNEED)
+        file_warm(handle.fd, store.sink, size, offset)
     pthread_mutex_lock(&store.lock)
     fd = handle_untake(store, handle) if handle != NULL else -1
     store_leave(store)

@@ -17,13 +17,14 @@ snapshots are done by one thread at a time (the store's maintenance lock).
 from libc.errno cimport ENOENT, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from jindopy._ext.blockfiles cimport file_read, file_write
 from jindopy._ext.blockindex cimport (
     HEADER_GOOD,
     HEADER_TOO_NEW,
     RECORD_BAD,
+    RECORD_BYTES_MAX,
     ROLE_LOG,
     ROLE_SNAPSHOT,
     SLOT_BYTES,
@@ -33,6 +34,8 @@ from jindopy._ext.blockindex cimport (
     Record,
     header_decode,
     header_encode,
+    header_fill,
+    record_bytes,
     record_decode,
     record_encode,
 )
@@ -63,8 +66,6 @@ from jindopy._ext.pthreads cimport (
 cdef enum:
     CHUNK_BYTES = 1048576       # how much of the index is read at a time
     LOG_BYTES_MIN = 4194304     # 65,536 records: replaying them takes some 20 ms
-    FORMAT = 1
-    OLDEST_READER = 1
 
 cdef const char* LOG = b"index.log"
 cdef const char* OLD = b"index.old"
@@ -100,6 +101,7 @@ cdef int _replay(
     cdef uint64_t offset = 0
     cdef int64_t got
     cdef int64_t at
+    cdef size_t taken
     cdef int rc = 0
     cdef uint8_t* chunk
     cdef int fd = openat(journal.directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
@@ -129,14 +131,17 @@ cdef int _replay(
                 journal.stale |= role == ROLE_LOG and memcmp(header.boot, journal.boot, 16) != 0
             at = SLOT_BYTES
         while at + SLOT_BYTES <= got and rc == 0:
-            record_decode(chunk + at, &record)
+            taken = record_decode(chunk + at, got - at, &record)
+            if taken == 0:
+                break       # it goes on in the next chunk, or was torn
             if record.kind == RECORD_BAD:
                 journal.damaged += 1
             else:
                 rc = apply(context, &record)
-            at += SLOT_BYTES
-        offset += got - got % SLOT_BYTES
+            at += taken
+        offset += at
         if got < CHUNK_BYTES:
+            journal.damaged += at + SLOT_BYTES <= got
             break
     free(chunk)
     close(fd)
@@ -153,12 +158,7 @@ cdef int _new_file(
     cdef int fd = openat(directory, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
     if fd < 0:
         return -errno
-    memset(&header, 0, sizeof(Header))
-    header.role = role
-    header.format_version = FORMAT
-    header.min_reader = OLDEST_READER
-    header.directory_bytes = directory_bytes
-    memcpy(header.boot, boot, 16)
+    header_fill(&header, role, boot, directory_bytes)
     header_encode(&header, slot)
     rc = file_write(fd, <char*>slot, SLOT_BYTES, 0)
     if rc < 0:
@@ -235,11 +235,11 @@ cdef bint _reserve(uint8_t** memory, size_t* room, size_t need) noexcept nogil:
 
 cdef uint64_t journal_append(Journal* journal, const Record* record) noexcept nogil:
     # The number to flush until.
-    if not _reserve(&journal.pending, &journal.pending_room, journal.pending_bytes + SLOT_BYTES):
+    if not _reserve(&journal.pending, &journal.pending_room, journal.pending_bytes + RECORD_BYTES_MAX):
         journal.lost = True
         return journal.appended
     record_encode(record, journal.pending + journal.pending_bytes)
-    journal.pending_bytes += SLOT_BYTES
+    journal.pending_bytes += record_bytes(record)
     journal.appended += 1
     return journal.appended
 
@@ -337,11 +337,11 @@ cdef int snapshot_begin(Journal* journal, SnapshotWriter* writer, uint64_t direc
 
 cdef void snapshot_add(SnapshotWriter* writer, const Record* record) noexcept nogil:
     # Memory only: called under the store's lock.
-    if not _reserve(&writer.buffer, &writer.room, writer.filled + SLOT_BYTES):
+    if not _reserve(&writer.buffer, &writer.room, writer.filled + RECORD_BYTES_MAX):
         writer.error = -ENOMEM
         return
     record_encode(record, writer.buffer + writer.filled)
-    writer.filled += SLOT_BYTES
+    writer.filled += record_bytes(record)
 
 
 cdef void snapshot_write(SnapshotWriter* writer) noexcept nogil:

@@ -12,7 +12,6 @@ Locks: ``maintenance`` lets one thread at a time walk, sync or write snapshots. 
 """
 
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcmp
 
 from jindopy._ext.blockevict cimport evict_disk, over_high
 from jindopy._ext.blockfiles cimport file_unlink, files_walk
@@ -21,7 +20,6 @@ from jindopy._ext.blockindex cimport (
     RECORD_PIN,
     RECORD_PINNED,
     RECORD_PUT,
-    RECORD_RUN,
     Record,
 )
 from jindopy._ext.blockjournal cimport journal_close, journal_is_long, journal_open
@@ -32,6 +30,7 @@ from jindopy._ext.blocktable cimport (
     ENTRY_UNSEEN,
     ENTRY_UNSYNCED,
     Entry,
+    entry_block_pieces,
     entry_blocks,
     table_add,
     table_clear,
@@ -60,39 +59,29 @@ cdef enum:
 cdef struct Replay:
     Store* store
     int level
-    Entry* last             # of the last PUT: a RUN goes on with it
 
 
 cdef void _replay_put(Replay* replay, const Record* record) noexcept nogil:
     cdef Store* store = replay.store
     cdef Entry* entry = table_find(&store.table, record.cid)
-    replay.last = NULL
     if entry == NULL:
         entry = table_add(&store.table, record.cid, record.size, record.owner)
     if entry == NULL or entry.size != record.size or record.block >= entry_blocks(entry):
         return
+    if record.count != entry_block_pieces(entry, record.block):
+        return      # of format 1, which had one CRC a block
     if entry.level != replay.level:
         if entry.cached_bytes:
             return      # a tier before this one has it; the file here is removed by the walk
         entry.level = <uint8_t>replay.level
     if record.flags & RECORD_PINNED:
         table_pin(&store.table, entry, True)
-    if table_set(&store.table, entry, record.block, record.crcs[0]) < 0:
+    if table_set(&store.table, entry, record.block, record.crcs) < 0:
         return
     entry.flags |= ENTRY_HOMED | ENTRY_UNSEEN
     entry.tick = max(entry.tick, record.stamp)
     store.table.tick = max(store.table.tick, record.stamp)
     table_disk(&store.table, entry, <uint64_t>record.disk_units * DISK_UNIT)
-    replay.last = entry
-
-
-cdef void _replay_run(Replay* replay, const Record* record) noexcept nogil:
-    cdef uint8_t i
-    if replay.last == NULL or memcmp(replay.last.cid, record.cid, 8) != 0:
-        return
-    for i in range(record.count):
-        if <uint64_t>record.block + i < entry_blocks(replay.last):
-            table_set(&replay.store.table, replay.last, record.block + i, record.crcs[i])
 
 
 cdef int _replay_record(void* context, const Record* record) noexcept nogil:
@@ -100,8 +89,6 @@ cdef int _replay_record(void* context, const Record* record) noexcept nogil:
     cdef Entry* entry
     if record.kind == RECORD_PUT:
         _replay_put(replay, record)
-    elif record.kind == RECORD_RUN:
-        _replay_run(replay, record)
     elif record.kind == RECORD_DROP:
         entry = table_find(&replay.store.table, record.cid)
         if entry != NULL and entry.level == replay.level:
@@ -117,7 +104,7 @@ cdef int _replay_record(void* context, const Record* record) noexcept nogil:
 
 cdef int store_recover(Store* store, int level) noexcept nogil:
     # Replay one tier's index; before the store has any other thread.
-    cdef Replay replay = Replay(store, level, NULL)
+    cdef Replay replay = Replay(store, level)
     cdef Tier* tier = &store.tiers[level]
     cdef int rc = journal_open(&tier.journal, tier.root, &tier.directory_bytes, _replay_record, &replay)
     tier.restat = tier.journal.stale

@@ -3,7 +3,7 @@
 One lock guards all memory of a store and is never held across I/O; every operation takes it two or three times for a
 fraction of a microsecond.  What must not happen twice, or at the same time, is told by state instead:
 
-    claim           a block is being checked or written by one thread; others wait on ``moved``
+    claim           a block is being written by one thread; others that want to write it wait on ``moved``
     ENTRY_BUSY      the entry's file is being unlinked or punched; writers wait on ``moved``
     generation      moves before bytes of an entry may change or go.  Who read or wrote without the lock compares it
                     afterwards and starts again if it moved: nobody ever keeps zeros from a hole
@@ -29,6 +29,7 @@ from jindopy._ext.blocktable cimport (
     ENTRY_UNSEEN,
     Entry,
     Handle,
+    entry_block_pieces,
     entry_blocks,
     table_add,
     table_clear,
@@ -36,12 +37,16 @@ from jindopy._ext.blocktable cimport (
     table_free,
     table_init,
 )
+from jindopy._ext.iobuf cimport PIECE_BYTES
 from jindopy._ext.linux cimport (
+    O_CLOEXEC,
+    O_WRONLY,
     RLIMIT_NOFILE,
     __sync_add_and_fetch,
     close,
     ftruncate,
     getrlimit,
+    openat,
     pthread_cond_broadcast,
     rlimit,
 )
@@ -58,6 +63,8 @@ cdef enum:
     # Half of what the process may open, and never more than this: the rest belongs to connections and logs.
     HANDLES_MAX = 8192
     DISK_UNIT = 4096
+
+cdef const char* DEV_NULL = b"/dev/null"
 
 # Alive in this process: leases, descriptors, stores.
 cdef long _live[3]
@@ -86,6 +93,7 @@ cdef Store* store_new() noexcept nogil:
         store.tiers[i].root = -1
         store.tiers[i].files = -1
         store.tiers[i].journal.log_fd = -1
+    store.sink = openat(-1, DEV_NULL, O_WRONLY | O_CLOEXEC)
     store.handle_limit = 512
     if getrlimit(RLIMIT_NOFILE, &limits) == 0:
         store.handle_limit = <uint32_t>min(limits.rlim_cur // 2, <unsigned long>HANDLES_MAX)
@@ -95,6 +103,8 @@ cdef Store* store_new() noexcept nogil:
 cdef void store_free(Store* store) noexcept nogil:
     cdef int i
     table_free(&store.table)
+    if store.sink >= 0:
+        close(store.sink)
     for i in range(store.scratch_count):
         free(store.scratch[i])
     pthread_cond_destroy(&store.work)
@@ -265,11 +275,11 @@ cdef int handle_attach(
 
 
 cdef char* scratch_take(Store* store) noexcept nogil:
-    # Warm memory of one block, to check a block of which only a part is wanted.  NULL: no memory.
+    # Warm memory of one piece, to check a piece of which only a part is wanted.  NULL: no memory.
     if store.scratch_count:
         store.scratch_count -= 1
         return store.scratch[store.scratch_count]
-    return <char*>malloc(BLOCK_BYTES)
+    return <char*>malloc(PIECE_BYTES)
 
 
 cdef void scratch_give(Store* store, char* buffer) noexcept nogil:
@@ -291,11 +301,16 @@ cdef void describe(Record* record, Entry* entry, int kind) noexcept nogil:
     memcpy(record.cid, entry.cid, 16)
 
 
-cdef uint64_t log_put(Store* store, Entry* entry, uint64_t block, uint64_t crc) noexcept nogil:
+cdef void describe_block(Record* record, Entry* entry, uint64_t block, const uint64_t* crcs) noexcept nogil:
+    record.block = <uint32_t>block
+    record.count = <uint8_t>entry_block_pieces(entry, block)
+    memcpy(record.crcs, crcs, record.count * sizeof(uint64_t))
+
+
+cdef uint64_t log_put(Store* store, Entry* entry, uint64_t block, const uint64_t* crcs) noexcept nogil:
     cdef Record record
     describe(&record, entry, RECORD_PUT)
-    record.block = <uint32_t>block
-    record.crcs[0] = crc
+    describe_block(&record, entry, block, crcs)
     return journal_append(&store.tiers[entry.level].journal, &record)
 
 

@@ -32,12 +32,11 @@ from jindopy._ext.blockio cimport (
     CHECK_BAD,
     READ_DONE,
     READ_WOULD_BLOCK,
-    store_advise,
     store_check,
     store_drop,
     store_put,
     store_read,
-    store_verify,
+    store_warm,
 )
 from jindopy._ext.blockjournal cimport JOURNAL_TOO_NEW
 from jindopy._ext.blockkeep cimport store_close, store_recover, store_start
@@ -54,15 +53,16 @@ from jindopy._ext.blockstate cimport (
 )
 from jindopy._ext.blocksync cimport store_sync
 from jindopy._ext.blocktable cimport (
-    SEGMENT_BLOCKS,
     SEGMENT_SHIFT,
     Entry,
     Owner,
     Segment,
     block_bit,
     entry_block_bytes,
+    entry_block_pieces,
     entry_blocks,
     entry_segment,
+    segment_crcs,
     table_find,
     table_owner,
     table_pin,
@@ -270,7 +270,7 @@ cdef class BlockStore:
         try:
             for block in range(entry_blocks(entry)):
                 with nogil:
-                    rc = store_check(self.store, entry, block)
+                    rc = store_check(self.store, entry, block, True)
                 if rc < 0:
                     self.fail(rc, self.file_name(entry))
                 if rc != CHECK_ABSENT:
@@ -408,10 +408,12 @@ cdef class CacheFile:
         pthread_mutex_unlock(&self.owner.store.lock)
         return bool(complete)
 
-    def advise(self, uint64_t offset, uint64_t size_bytes):
+    def warm(self, uint64_t offset, uint64_t size_bytes):
         cdef Entry* entry = self.begin()
-        with nogil:
-            store_advise(self.owner.store, entry, offset, size_bytes)
+        if offset < entry.size:
+            size_bytes = min(size_bytes, entry.size - offset)
+            with nogil:
+                store_warm(self.owner.store, entry, offset, size_bytes)
         self.end()
 
     def verify(self, uint64_t first_block, uint64_t block_count):
@@ -420,8 +422,8 @@ cdef class CacheFile:
         cdef uint64_t end = blocks if block_count > blocks else min(blocks, first_block + block_count)
         cdef int rc = 0
         with nogil:
-            while first_block < end and rc == 0:
-                rc = store_verify(self.owner.store, entry, first_block)
+            while first_block < end and rc >= 0:
+                rc = store_check(self.owner.store, entry, first_block, False)
                 first_block += 1
         self.end()
 
@@ -431,14 +433,13 @@ cdef class CacheFile:
         cdef Store* store = self.owner.store
         cdef const char* data
         cdef size_t size = block.size
-        cdef uint64_t crc = block.crc
         cdef int rc
         if size != entry_block_bytes(entry, index):
             raise ValueError(f"block {index} has {entry_block_bytes(entry, index)} bytes, not {size}")
         data = <const char*>block.borrow()
         self.users += 1
         with nogil:
-            rc = store_put(store, entry, index, data, size, crc)
+            rc = store_put(store, entry, index, data, size, block.crcs)
         if rc < 0:
             where = self.owner.file_name(entry)
         block.unborrow()
@@ -471,7 +472,10 @@ cdef class CacheFile:
             complete = entry.cached_bytes == size
             if complete:
                 for block in range(blocks):
-                    crcs[block] = entry_segment(entry, block >> SEGMENT_SHIFT).crcs[block & (SEGMENT_BLOCKS - 1)]
+                    # The last piece's is the whole block's.
+                    crcs[block] = segment_crcs(entry_segment(entry, block >> SEGMENT_SHIFT), block)[
+                        entry_block_pieces(entry, block) - 1
+                    ]
             pthread_mutex_unlock(&self.owner.store.lock)
             if complete:
                 for block in range(blocks):

@@ -12,11 +12,10 @@ not be synced is synced after the next put to it, an unfinished snapshot leaves 
 
 from libc.errno cimport EBADF, ENOENT, errno
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset
 
 from jindopy._ext.blockevict cimport lease_close
 from jindopy._ext.blockfiles cimport file_open
-from jindopy._ext.blockindex cimport RECORD_PIN, RECORD_PUT, RECORD_RUN, RUN_CRCS, Record
+from jindopy._ext.blockindex cimport RECORD_PIN, RECORD_PUT, Record
 from jindopy._ext.blockjournal cimport (
     SnapshotWriter,
     journal_rotate,
@@ -29,6 +28,7 @@ from jindopy._ext.blockstate cimport (
     Store,
     Tier,
     describe,
+    describe_block,
     descriptor_close,
     handle_take,
     handle_untake,
@@ -37,13 +37,14 @@ from jindopy._ext.blockstate cimport (
 )
 from jindopy._ext.blocktable cimport (
     ENTRY_PINNED,
-    SEGMENT_BLOCKS,
     SEGMENT_SHIFT,
     Entry,
     Handle,
     Segment,
+    block_bit,
     entry_segment,
     entry_segments,
+    segment_crcs,
     table_unsynced,
 )
 from jindopy._ext.linux cimport fdatasync, syncfs
@@ -146,43 +147,22 @@ cdef int store_sync(Store* store) noexcept nogil:
 
 
 cdef void _add_entry(Store* store, SnapshotWriter* writer, Entry* entry) noexcept nogil:
-    # A PUT for the first block, RUNs for the others.
     cdef Record record
     cdef uint64_t index, block
-    cdef uint64_t i
     cdef Segment* segment
-    cdef bint begun = False
-    describe(&record, entry, RECORD_PUT)
     if entry.cached_bytes == 0:
-        record.kind = RECORD_PIN
+        describe(&record, entry, RECORD_PIN)
         snapshot_add(writer, &record)
         return
+    describe(&record, entry, RECORD_PUT)
     for index in range(entry_segments(entry)):
         segment = entry_segment(entry, index)
         if segment == NULL:
             continue
-        for i in range(SEGMENT_BLOCKS):
-            if not segment.present >> i & 1:
-                continue
-            block = (index << SEGMENT_SHIFT) + i
-            if not begun:
-                begun = True
-                record.block = <unsigned int>block
-                record.crcs[0] = segment.crcs[i]
+        for block in range(index << SEGMENT_SHIFT, (index + 1) << SEGMENT_SHIFT):
+            if segment.present & block_bit(block):
+                describe_block(&record, entry, block, segment_crcs(segment, block))
                 snapshot_add(writer, &record)
-                memset(&record, 0, sizeof(Record))
-                record.kind = RECORD_RUN
-                memcpy(record.cid, entry.cid, 16)
-                continue
-            if record.count == RUN_CRCS or (record.count and block != <uint64_t>record.block + record.count):
-                snapshot_add(writer, &record)
-                record.count = 0
-            if record.count == 0:
-                record.block = <unsigned int>block
-            record.crcs[record.count] = segment.crcs[i]
-            record.count += 1
-    if record.kind == RECORD_RUN and record.count:
-        snapshot_add(writer, &record)
 
 
 cdef void _add_entries(Store* store, int level, SnapshotWriter* writer) noexcept nogil:

@@ -1,7 +1,8 @@
 """What the block store knows in memory: entries by cid, their blocks' CRCs, LRU, owners' sums.
 
 An *entry* is one version of one object.  Its blocks live in *segments* of 64 that exist only while a block of them is
-present, so a sparse terabyte costs what is cached of it; a file of one block costs about 220 bytes in all.  Each level
+present, so a sparse terabyte costs what is cached of it: a file of one piece about 220 bytes in all, a MiB of a large
+one 65.  Each level
 (tier) keeps its unpinned segments in a list from least to most recently used: large files lose cold parts first.
 
 Everything here is plain memory without I/O or locks.  The caller holds the store's lock, and keeps no Segment pointer
@@ -261,27 +262,36 @@ cdef void _count(Table* table, Entry* entry, int64_t bytes_delta, int64_t blocks
     entry.owner.files += has - had
 
 
-cdef int table_set(Table* table, Entry* entry, uint64_t block, uint64_t crc) noexcept nogil:
-    # A block is present, its bytes not checked yet.
-    cdef uint64_t index = block >> SEGMENT_SHIFT
-    cdef uint64_t blocks = entry_blocks(entry) - (index << SEGMENT_SHIFT)
-    cdef Segment* segment = entry_segment(entry, index)
-    if segment == NULL:
-        if blocks > SEGMENT_BLOCKS:
-            blocks = SEGMENT_BLOCKS
-        segment = <Segment*>calloc(1, sizeof(Segment) + (blocks - 1) * sizeof(uint64_t))
-        if segment == NULL:
-            return -ENOMEM
+cdef Segment* _new_segment(Entry* entry, uint64_t index) noexcept nogil:
+    cdef uint64_t size = min(
+        entry.size - (index << (SEGMENT_SHIFT + BLOCK_SHIFT)), <uint64_t>SEGMENT_BLOCKS << BLOCK_SHIFT
+    )
+    cdef uint64_t pieces = (size + PIECE_BYTES - 1) >> PIECE_SHIFT
+    cdef uint64_t blocks = (size + BLOCK_BYTES - 1) >> BLOCK_SHIFT
+    cdef Segment* segment = <Segment*>calloc(1, sizeof(Segment) + (pieces - 1) * sizeof(uint64_t) + blocks)
+    if segment != NULL:
         segment.entry = entry
         segment.index = <uint32_t>index
+        segment.pieces = <uint16_t>pieces
+    return segment
+
+
+cdef int table_set(Table* table, Entry* entry, uint64_t block, const uint64_t* crcs) noexcept nogil:
+    # A block is present, its bytes not checked yet.
+    cdef uint64_t index = block >> SEGMENT_SHIFT
+    cdef Segment* segment = entry_segment(entry, index)
+    if segment == NULL:
+        segment = _new_segment(entry, index)
+        if segment == NULL:
+            return -ENOMEM
         if entry.many == NULL:
             entry.only = segment
         else:
             entry.many[index] = segment
         if not entry.flags & ENTRY_PINNED:
             _list(table, segment)
-    segment.crcs[block & (SEGMENT_BLOCKS - 1)] = crc
-    segment.verified &= ~block_bit(block)
+    memcpy(segment_crcs(segment, block), crcs, entry_block_pieces(entry, block) * sizeof(uint64_t))
+    segment_checked(segment, block)[0] = 0
     if not segment.present & block_bit(block):
         segment.present |= block_bit(block)
         _count(table, entry, entry_block_bytes(entry, block), 1)
@@ -306,9 +316,9 @@ cdef uint64_t table_clear(Table* table, Entry* entry, uint64_t first, uint64_t c
         for block in range(index << SEGMENT_SHIFT, (index + 1) << SEGMENT_SHIFT):
             if first <= block < end and segment.present & block_bit(block):
                 segment.present &= ~block_bit(block)
+                segment_checked(segment, block)[0] = 0
                 _count(table, entry, -<int64_t>entry_block_bytes(entry, block), -1)
                 freed += entry_block_bytes(entry, block)
-        segment.verified &= segment.present
         if segment.present == 0:
             _unlist(table, segment)
             if entry.many == NULL:

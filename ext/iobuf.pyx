@@ -21,6 +21,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from jindopy._ext.crc64 cimport crc64_update
 from posix.mman cimport (
@@ -62,6 +63,22 @@ cdef size_t _bytes_alive = 0
 
 def live_counts():
     return {"filling": _filling_alive, "sealed": _sealed_alive, "bytes": _bytes_alive}
+
+
+cdef uint64_t piece_crcs(const unsigned char* data, size_t size, uint64_t* crcs) noexcept nogil:
+    cdef uint64_t crc = 0
+    cdef size_t piece = 0
+    cdef size_t done = 0
+    cdef size_t length
+    while done < size:
+        # What lies behind the last piece of a block is no block's: one checksum will do.
+        length = min(size - done, <size_t>PIECE_BYTES) if piece < BLOCK_PIECES else size - done
+        crc = crc64_update(crc, data + done, length)
+        if piece < BLOCK_PIECES:
+            crcs[piece] = crc
+        done += length
+        piece += 1
+    return crc
 
 
 cdef double _now() noexcept nogil:
@@ -323,6 +340,7 @@ cdef class FillingBuffer:
         global _filling_alive, _bytes_alive
         cdef uint64_t expected = 0
         cdef uint64_t crc
+        cdef uint64_t[BLOCK_PIECES] crcs
         cdef unsigned char* memory
         cdef SealedBuffer sealed
         if expected_crc64 is not None:
@@ -335,11 +353,11 @@ cdef class FillingBuffer:
         memory = self.data
         self.data = NULL
         with nogil:
-            crc = crc64_update(0, memory, self.size)
+            crc = piece_crcs(memory, self.size, crcs)
         self.data = memory
         if expected_crc64 is not None and crc != expected:
             raise CacheCorrupt(f"block of {self.size} bytes has CRC-64 {crc:016x} instead of {expected:016x}")
-        sealed.own(self.pool, self.disown(), self.size, crc)
+        sealed.own(self.pool, self.disown(), self.size, crcs, crc)
         return sealed
 
     def release(self):
@@ -355,12 +373,15 @@ cdef class SealedBuffer:
     def __init__(self):
         raise TypeError("sealed buffers come from FillingBuffer.seal")
 
-    cdef void own(self, BufferPool pool, const unsigned char* memory, size_t size, uint64_t crc) noexcept:
+    cdef void own(
+        self, BufferPool pool, const unsigned char* memory, size_t size, const uint64_t* crcs, uint64_t crc
+    ) noexcept:
         global _sealed_alive, _bytes_alive
         self.pool = pool
         self.data = memory
         self.size = size
         self.crc = crc
+        memcpy(self.crcs, crcs, BLOCK_PIECES * sizeof(uint64_t))
         _sealed_alive += 1
         _bytes_alive += size
 

@@ -19,6 +19,8 @@ cdef int file_unlink(int directory, const uint8_t* cid) noexcept nogil
 cdef int64_t file_disk_bytes(int fd) noexcept nogil
 cdef int64_t file_read(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil
 cdef int64_t file_read_nowait(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil
+# Have [offset, offset + size) read into the page cache and wait for it.  `sink` is /dev/null, open for writing.
+cdef void file_warm(int fd, int sink, uint64_t size, uint64_t offset) noexcept nogil
 cdef int file_write(int fd, const char* data, uint64_t size, uint64_t offset) noexcept nogil
 cdef int file_punch(int fd, uint64_t offset, uint64_t size) noexcept nogil
 cdef int files_room(int directory, Room* room) noexcept nogil

@@ -5,12 +5,12 @@ from typing import NamedTuple
 FORMAT_VERSION: int
 
 class IndexRecord(NamedTuple):
-    """One slot; fields that its kind does not have are 0 or empty."""
+    """Fields that its kind does not have are 0 or empty."""
 
     kind: str
-    """``put``, ``run``, ``drop`` or ``pin``."""
+    """``put``, ``drop`` or ``pin``."""
     cid: bytes
-    """16 bytes; of a run only the first 8 count."""
+    """16 bytes."""
     block: int
     block_count: int
     size: int
@@ -20,14 +20,15 @@ class IndexRecord(NamedTuple):
     disk_bytes: int
     """Kept in units of 4 KiB."""
     crcs: tuple[int, ...]
+    """Of a put, 1 to 8: of the block up to the end of each piece."""
 
 def encode_record(record: IndexRecord) -> bytes:
-    """The 64 bytes of a record."""
+    """The record's one or two slots of 64 bytes; two when it has more than one CRC."""
 
-def decode_record(slot: bytes) -> IndexRecord | None:
-    """The record in 64 bytes, None when they are damaged."""
+def decode_record(slots: bytes) -> IndexRecord | None:
+    """The record in these bytes, None when they are damaged or not just one record."""
 
 def encode_header(
-    snapshot: bool, boot: bytes, directory_bytes: int = 0, format_version: int = 1, min_reader: int = 1
+    snapshot: bool, boot: bytes, directory_bytes: int = 0, format_version: int = 2, min_reader: int = 1
 ) -> bytes:
     """The first 64 bytes of a log or a snapshot."""

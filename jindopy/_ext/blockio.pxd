@@ -19,10 +19,10 @@ cdef enum CheckResult:
 cdef int store_read(
     Store* store, Entry* entry, uint64_t offset, uint64_t size, char* into, bint nowait
 ) noexcept nogil
-cdef int store_check(Store* store, Entry* entry, uint64_t block) noexcept nogil
-cdef int store_verify(Store* store, Entry* entry, uint64_t block) noexcept nogil
+# Check what of a block was not checked yet in this process, or all of it `again`.
+cdef int store_check(Store* store, Entry* entry, uint64_t block, bint again) noexcept nogil
 cdef int store_put(
-    Store* store, Entry* entry, uint64_t block, const char* data, uint64_t size, uint64_t crc
+    Store* store, Entry* entry, uint64_t block, const char* data, uint64_t size, const uint64_t* crcs
 ) noexcept nogil
 cdef int store_drop(Store* store, Entry* entry, uint64_t block) noexcept nogil
-cdef void store_advise(Store* store, Entry* entry, uint64_t offset, uint64_t size) noexcept nogil
+cdef void store_warm(Store* store, Entry* entry, uint64_t offset, uint64_t size) noexcept nogil

@@ -11,7 +11,7 @@ cdef enum:
     SCRATCH_SPARE = 8
 
 
-# Somebody checks or writes a block; others wait for the end.  Lives on that thread's stack.
+# Somebody writes a block; others who want to write it wait for the end.  Lives on that thread's stack.
 cdef struct Claim:
     Entry* entry
     uint64_t block
@@ -60,6 +60,7 @@ cdef struct Store:
     Handle* newest_handle
     uint32_t handle_count
     uint32_t handle_limit
+    int sink                    # /dev/null; -1: there is none
     char* scratch[8]
     int scratch_count
     Counters counters
@@ -94,7 +95,9 @@ cdef char* scratch_take(Store* store) noexcept nogil
 cdef void scratch_give(Store* store, char* buffer) noexcept nogil
 
 cdef void describe(Record* record, Entry* entry, int kind) noexcept nogil
-cdef uint64_t log_put(Store* store, Entry* entry, uint64_t block, uint64_t crc) noexcept nogil
+# Makes the record of a PUT that of one block.
+cdef void describe_block(Record* record, Entry* entry, uint64_t block, const uint64_t* crcs) noexcept nogil
+cdef uint64_t log_put(Store* store, Entry* entry, uint64_t block, const uint64_t* crcs) noexcept nogil
 cdef uint64_t log_drop(Store* store, Entry* entry, uint64_t first, uint64_t count) noexcept nogil
 cdef uint64_t log_pin(Store* store, Entry* entry) noexcept nogil
 cdef uint64_t forget(Store* store, Entry* entry, uint64_t first, uint64_t count) noexcept nogil

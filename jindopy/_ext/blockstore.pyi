@@ -1,11 +1,11 @@
-"""The block store: one sparse file per object version, with a checksum per 1 MiB block and a crash-safe index.
+"""The block store: one sparse file per object version, with checksums of its 1 MiB blocks and a crash-safe index.
 
 On disk, below each tier's directory: ``v1/<tier>/<cid[:2]>/<cid[2:4]>/<cid>`` (hex) holds object bytes at object
 offsets, holes where nothing is cached; ``v1/index.log`` and ``v1/index.snap`` say which blocks are there and their
 CRCs (docs/FORMATS.md).  Reads, writes, CRC and waits run without the GIL.
 
 ``CacheFile`` is a lease: while one is open the file is neither unlinked from the index nor punched under its reader.
-A block's CRC is checked on its first read in this process; from then on it is trusted.
+A block is checked in pieces of 128 KiB, each on its first read in this process; from then on it is trusted.
 """
 
 from typing import NamedTuple, final
@@ -106,9 +106,8 @@ class CacheFile:
     def read(self, offset: int, size_bytes: int, nowait: bool = False) -> bytes | None:
         """Bytes [offset, offset+size_bytes) clipped to the object's end, or None when a block of them is missing.
 
-        A block that fails its CRC is dropped, counted and reported as missing.  With ``nowait`` also None, and
-        ``would_block`` is True, when bytes are cached but not in memory (RWF_NOWAIT), or part of a
-        block that was not checked yet (one of at most 256 KiB, read whole, is checked on the spot).
+        A block with a piece that fails its CRC is dropped, counted and reported as missing.  With ``nowait`` also None,
+        and ``would_block`` is True, when bytes are cached but not in memory (RWF_NOWAIT).
         """
     @property
     def would_block(self) -> bool: ...
@@ -117,12 +116,15 @@ class CacheFile:
     @property
     def complete(self) -> bool:
         """Whether every block is cached."""
-    def advise(self, offset: int, size_bytes: int) -> None:
-        """Start reading a cached range from disk in the background (POSIX_FADV_WILLNEED)."""
-    def verify(self, first_block: int, block_count: int) -> None:
-        """Check the blocks of this range that are cached and were not checked yet, so that later reads need not.
+    def warm(self, offset: int, size_bytes: int) -> None:
+        """Read a cached range from disk into the page cache, without copying or checking it; returns when it is there.
 
-        Returns when done; what fails is dropped and counted.  Blocks that a reader is checking are left to it.
+        A hint: what is not cached, or cannot be read, is passed over.
+        """
+    def verify(self, first_block: int, block_count: int) -> None:
+        """Check what of the cached blocks of this range was not checked yet, so that later reads need not.
+
+        Returns when done; what fails is dropped and counted.
         """
     def put(self, block_index: int, block: SealedBuffer) -> None:
         """Store a block.  Already there: nothing happens.

@@ -1,5 +1,7 @@
 # C view of ext/blocktable.pyx: what the store knows in memory.  No I/O, no locks: the store's lock guards all of it.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from jindopy._ext.iobuf cimport BLOCK_PIECES, PIECE_BYTES, PIECE_SHIFT
 
 cdef enum:
     BLOCK_SHIFT = 20
@@ -23,10 +25,10 @@ cdef struct Segment:
     Segment* newer
     Entry* entry
     uint64_t present        # a bit a block
-    uint64_t verified       # checked in this process
     uint32_t index
-    bint listed             # in its level's LRU
-    uint64_t crcs[1]        # as many as the segment has blocks
+    uint16_t pieces         # of all its blocks
+    uint8_t listed          # in its level's LRU
+    uint64_t crcs[1]        # one a piece; behind them a byte a block, its bits the pieces checked in this process
 
 
 # An open descriptor, shared by all leases of an entry.
@@ -100,7 +102,7 @@ cdef int table_order(Table* table) noexcept nogil
 cdef void table_rotate(Table* table, Segment* segment) noexcept nogil
 cdef void table_touch(Table* table, Segment* segment) noexcept nogil
 cdef bint table_covers(Entry* entry, uint64_t first, uint64_t last) noexcept nogil
-cdef int table_set(Table* table, Entry* entry, uint64_t block, uint64_t crc) noexcept nogil
+cdef int table_set(Table* table, Entry* entry, uint64_t block, const uint64_t* crcs) noexcept nogil
 cdef uint64_t table_clear(Table* table, Entry* entry, uint64_t first, uint64_t count) noexcept nogil
 cdef void table_pin(Table* table, Entry* entry, bint pinned) noexcept nogil
 cdef void table_unsynced(Table* table, Entry* entry, bint unsynced) noexcept nogil
@@ -118,6 +120,18 @@ cdef inline uint64_t entry_segments(const Entry* entry) noexcept nogil:
 cdef inline uint64_t entry_block_bytes(const Entry* entry, uint64_t block) noexcept nogil:
     cdef uint64_t left = entry.size - (block << BLOCK_SHIFT)
     return left if left < BLOCK_BYTES else BLOCK_BYTES
+
+
+cdef inline uint64_t entry_block_pieces(const Entry* entry, uint64_t block) noexcept nogil:
+    return (entry_block_bytes(entry, block) + PIECE_BYTES - 1) >> PIECE_SHIFT
+
+
+cdef inline uint64_t* segment_crcs(Segment* segment, uint64_t block) noexcept nogil:
+    return &segment.crcs[(block & (SEGMENT_BLOCKS - 1)) * BLOCK_PIECES]
+
+
+cdef inline uint8_t* segment_checked(Segment* segment, uint64_t block) noexcept nogil:
+    return <uint8_t*>(segment.crcs + segment.pieces) + (block & (SEGMENT_BLOCKS - 1))
 
 
 cdef inline Segment* entry_segment(const Entry* entry, uint64_t index) noexcept nogil:

@@ -7,6 +7,17 @@ from libc.stdint cimport uint64_t
 
 from jindopy._ext.pthreads cimport pthread_cond_t, pthread_mutex_t
 
+# A block is checked by *pieces*, so that a read looks at no more than it hands out (and a bit), while the bytes are in
+# the nearest caches.  128 KiB is what FUSE asks for at most without a larger max_read; 8 CRCs a block are 64 bytes.
+cdef enum:
+    PIECE_SHIFT = 17
+    PIECE_BYTES = 131072
+    BLOCK_PIECES = 8
+
+# CRCs of the block at `data`, `crcs[i]` of all its bytes up to the end of piece i: the last one is the block's own, and
+# piece i is checked by going on from `crcs[i - 1]`.  At most BLOCK_PIECES are written; returns the CRC of all bytes.
+cdef uint64_t piece_crcs(const unsigned char* data, size_t size, uint64_t* crcs) noexcept nogil
+
 
 cdef struct Waiter:
     size_t size
@@ -50,10 +61,14 @@ cdef class SealedBuffer:
     cdef const unsigned char* data
     cdef size_t size
     cdef uint64_t crc
+    cdef uint64_t crcs[8]    # as piece_crcs makes them
     cdef Py_ssize_t views
     cdef bint released
 
-    cdef void own(self, BufferPool pool, const unsigned char* memory, size_t size, uint64_t crc) noexcept
+    # Takes memory whose checksums the caller has in `crcs` (BLOCK_PIECES of them) and `crc`.
+    cdef void own(
+        self, BufferPool pool, const unsigned char* memory, size_t size, const uint64_t* crcs, uint64_t crc
+    ) noexcept
     cdef void give_back(self) noexcept
     cdef int check_unreleased(self) except -1
 

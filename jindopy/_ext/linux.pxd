@@ -26,10 +26,12 @@ cdef extern from "<fcntl.h>" nogil:
         O_RDONLY
         O_RDWR
         O_TRUNC
-        POSIX_FADV_WILLNEED
+        O_WRONLY
     int openat(int directory, const char* path, int flags, ...)
     int fallocate(int fd, int mode, off_t offset, off_t length)
-    int posix_fadvise(int fd, off_t offset, off_t length, int advice)
+
+cdef extern from "<sys/sendfile.h>" nogil:
+    ssize_t sendfile(int out, int fd, off_t* offset, size_t size)
 
 cdef extern from "<sys/file.h>" nogil:
     enum:

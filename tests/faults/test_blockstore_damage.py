@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jindopy._ext.blockfiles import cid_path
-from jindopy._ext.blockindex import encode_header
+from jindopy._ext.blockindex import IndexRecord, decode_record, encode_header, encode_record
 from jindopy._ext.blockstore import BlockStore, TierSpec
 from jindopy.base.errors import FormatTooNew
 from tests.twins.blockstore_twin import MIB, cid_of, known_block, sealed
@@ -153,12 +153,13 @@ def test_a_damaged_index(tmp_path: Path, name: str, harm: Callable[[Path, random
     store.close()
 
 
-# Ten files make eleven records behind the header: one of them has two blocks.
-@pytest.mark.parametrize("slot", range(1, 12))
+# Ten files make eleven records behind the header: one of them has two blocks, and the first of these eight pieces,
+# hence two slots.
+@pytest.mark.parametrize("slot", range(1, 13))
 def test_a_damaged_slot_costs_one_file(tmp_path: Path, slot: int) -> None:
     place = crashed(tmp_path, 10)
     log = place / "v1" / "index.log"
-    assert log.stat().st_size == 12 * 64
+    assert log.stat().st_size == 13 * 64
     data = bytearray(log.read_bytes())
     data[slot * 64 + 9] ^= 16
     log.write_bytes(data)
@@ -173,11 +174,54 @@ def test_a_newer_format_is_left_alone(tmp_path: Path, name: str) -> None:
     heal(store, range(3))
     store.close()
     index = tmp_path / "v1" / name
-    index.write_bytes(encode_header(name == "index.snap", bytes(16), format_version=3, min_reader=2) + b"?" * 640)
+    index.write_bytes(encode_header(name == "index.snap", bytes(16), format_version=4, min_reader=3) + b"?" * 640)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
     with pytest.raises(FormatTooNew, match="newer release"):
         start(tmp_path)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_of_format_1_what_still_means_the_same_is_kept(tmp_path: Path) -> None:
+    """It had one CRC a block in records of one slot; those of files of one piece are the same today."""
+    store = start(tmp_path)
+    heal(store, range(10))
+    store.close()
+    index = tmp_path / "v1" / "index.snap"
+    old = bytearray(encode_header(True, bytes(16), format_version=1, min_reader=1))
+    data = index.read_bytes()
+    at, long = 64, 0
+    while at < len(data):
+        if data[at] == 5:
+            record = decode_record(data[at : at + 128])
+            assert record is not None
+            old += encode_record(record._replace(crcs=record.crcs[-1:]))
+            at, long = at + 128, long + 1
+        else:
+            old += data[at : at + 64]
+            at += 64
+    assert long == 1
+    index.write_bytes(old)
+    store = start(tmp_path)
+    assert heal(store, range(10)) == 1
+    assert store.counters()["crc_failures"] == 0
+    store.close()
+
+
+def test_an_index_of_many_chunks_is_read_whole(tmp_path: Path) -> None:
+    """Records of two slots lie across the ends of what is read at a time."""
+    place = tmp_path / "cache"
+    store = start(place)
+    store.close()
+    records = [
+        IndexRecord("put", cid_of(number), 0, 0, size, 1, True, number, 0, (number,) * pieces)
+        for number in range(20_000)
+        for size, pieces in [((100, 1), (MIB, 8), (MIB - 1, 8))[number % 3]]
+    ]
+    header = encode_header(True, bytes(16))
+    (place / "v1" / "index.snap").write_bytes(header + b"".join(map(encode_record, records)))
+    store = start(place)  # where the janitor finds no files: pinned entries stay even so
+    assert len(store.files()) == 20_000
+    store.close()
 
 
 def test_a_format_that_only_says_it_is_newer_is_read(tmp_path: Path) -> None:
@@ -185,7 +229,7 @@ def test_a_format_that_only_says_it_is_newer_is_read(tmp_path: Path) -> None:
     heal(store, range(3))
     store.close()
     index = tmp_path / "v1" / "index.snap"
-    header = encode_header(True, bytes(16), format_version=2, min_reader=1)
+    header = encode_header(True, bytes(16), format_version=3, min_reader=2)
     index.write_bytes(header + index.read_bytes()[64:])
     store = start(tmp_path)
     assert heal(store, range(3)) == 0

@@ -80,15 +80,19 @@ def test_a_block_larger_than_any_room_is_refused(make: MakeStore) -> None:
     assert store.files() == []
 
 
-def test_nowait_says_why_it_has_nothing(make: MakeStore) -> None:
+def test_nowait_says_why_it_has_nothing(make: MakeStore, tmp_path: Path) -> None:
     data = os.urandom(MIB)
     store = make()
     lease = store.open(CID, len(data), 0)
     assert lease.read(0, 10, nowait=True) is None
     assert not lease.would_block, "missing, so waiting would not help"
     fill(lease, data)
+    store.sync()
+    file = tmp_path / "cache" / "v1" / "SSD" / cid_path(CID)
+    with file.open("rb") as cached:
+        os.posix_fadvise(cached.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     assert lease.read(0, 10, nowait=True) is None
-    assert lease.would_block, "there, but its block was not checked yet"
+    assert lease.would_block, "there, but the disk would have to be waited for"
     assert lease.read(0, 10) == data[:10]
     assert lease.read(5, 100_000, nowait=True) == data[5 : 5 + 100_000]
     assert not lease.would_block
@@ -240,7 +244,7 @@ def test_an_empty_object_is_complete(make: MakeStore) -> None:
     assert lease.read(0, 10) == b""
     assert lease.missing(0, 10) == []
     assert lease.crc64() == crc64(b"")
-    lease.advise(0, 10)
+    lease.warm(0, 10)
     lease.close()
 
 
