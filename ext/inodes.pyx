@@ -38,13 +38,8 @@ from jindopy._ext.nodetree cimport (
     tree_trim,
     tree_unlink,
 )
-from jindopy._ext.pthreads cimport (
-    pthread_mutex_destroy,
-    pthread_mutex_init,
-    pthread_mutex_lock,
-    pthread_mutex_trylock,
-    pthread_mutex_unlock,
-)
+from jindopy._ext.pthreads cimport pthread_mutex_destroy, pthread_mutex_init
+from jindopy._ext.pthreads cimport pthread_mutex_lock, pthread_mutex_trylock, pthread_mutex_unlock
 
 from jindopy.base import ident
 
@@ -381,6 +376,12 @@ cdef class InodeTable:
         return forgotten
 
     # ---- directories
+
+    def touch_root(self, int64_t mtime_ns, int64_t expires_ns):
+        self._enter()
+        self._tree.root.mtime_ns = mtime_ns
+        self._tree.root.expires_ns = expires_ns
+        self._leave()
 
     def begin_dir(self, uint64_t nodeid):
         cdef Node* node = self._directory(nodeid)

@@ -80,6 +80,8 @@ class InodeTable:
         ``parent`` is unknown or no directory, ValueError on a name of 0 or over 255 bytes, a token of over 1024, an
         unknown kind, an inode that is not 1 to 2**63 - 1.
         """
+    def touch_root(self, mtime_ns: int, expires_ns: int) -> None:
+        """Attributes of the root, which no ``put`` brings: those of the constructor never expire."""
     def remove(self, parent: int, name: bytes) -> int:
         """Unlink a name; returns the nodeid it had, or 0.  The node lives on while the kernel or ``hold`` keeps it."""
     def lookup(self, parent: int, name: bytes, now_ns: int, count: bool) -> NodeAttr | int:

@@ -2,7 +2,7 @@
 
 llfuse calls a handler with its one global lock held; whatever may wait is done with the lock released and another
 thread receiving (``_waiting``, ``fuse.crew``).  Handlers first try the answer from memory.  An exception other than
-FUSEError would end the whole mount, so every handler goes through ``_translated``.
+FUSEError would end the whole mount, so every handler goes through ``_translated`` or does what it does.
 
 llfuse cannot tell node numbers from inode numbers: ``st_ino`` is the node number here, so a changed object shows
 another inode number.  Its ``keep_cache`` is fixed to on, which is right because a node is one version.
@@ -43,6 +43,18 @@ READ_BYTES_MAX = 131072
 """The largest READ libfuse 2.9 understands (32 pages)."""
 
 
+# The application asks for these; they say nothing about the mount's health.
+EXPECTED_ERRNOS = frozenset({errno.ENOENT, errno.ENODATA, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+
+
+def _refusal(operation: str, error: JindoError) -> llfuse.FUSEError:
+    """What the kernel is told of an error; what the user should know of it goes to the log."""
+    if error.errno not in EXPECTED_ERRNOS:
+        level = logging.ERROR if error.fault is Fault.US else logging.WARNING
+        LOG.log(level, "%s failed: %s (%s)", operation, error, errno.errorcode.get(error.errno, error.errno))
+    return llfuse.FUSEError(error.errno)
+
+
 def _translated(
     method: Callable[Concatenate[_Operations, P], R],
 ) -> Callable[Concatenate[_Operations, P], R]:
@@ -56,22 +68,7 @@ def _translated(
         except llfuse.FUSEError:
             raise
         except JindoError as error:
-            if error.errno not in (
-                errno.ENOENT,
-                errno.ENODATA,
-                errno.EROFS,
-                errno.ENOTDIR,
-                errno.EISDIR,
-                errno.ENAMETOOLONG,
-            ):
-                LOG.log(
-                    logging.ERROR if error.fault is Fault.US else logging.WARNING,
-                    "%s failed: %s (%s)",
-                    method.__name__,
-                    error,
-                    errno.errorcode.get(error.errno, error.errno),
-                )
-            raise llfuse.FUSEError(error.errno) from None
+            raise _refusal(method.__name__, error) from None
         except Exception:
             LOG.exception("%s failed unexpectedly; the caller got EIO", method.__name__)
             raise llfuse.FUSEError(errno.EIO) from None
@@ -168,13 +165,19 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
             return self._vfs.opendir(NodeId(nodeid))
 
     def readdir(self, handle: int, cookie: int) -> Iterator[tuple[bytes, llfuse.EntryAttributes, int]]:
-        # A generator cannot be wrapped; only KeyErrors of vanished nodes could come from below, and vfs skips those.
+        # A generator fails where it is read, which a wrapper around the call would not see.
         self.requests += 1
-        for entry in self._vfs.readdir(handle, cookie):
-            attributes = llfuse.EntryAttributes()
-            attributes.st_ino = entry.nodeid
-            attributes.st_mode = FILE_TYPE[Kind(entry.kind)]
-            yield entry.name, attributes, entry.cookie
+        try:
+            for entry in self._vfs.readdir(handle, cookie):
+                attributes = llfuse.EntryAttributes()
+                attributes.st_ino = entry.nodeid
+                attributes.st_mode = FILE_TYPE[Kind(entry.kind)]
+                yield entry.name, attributes, entry.cookie
+        except JindoError as error:
+            raise _refusal("readdir", error) from None
+        except Exception:
+            LOG.exception("readdir failed unexpectedly; the caller got EIO")
+            raise llfuse.FUSEError(errno.EIO) from None
 
     @_translated
     def releasedir(self, handle: int) -> None:

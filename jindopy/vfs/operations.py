@@ -22,11 +22,11 @@ from typing import NamedTuple, final
 from jindopy._ext.inodes import InodeTable, NodeAttr
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import IsADirectory, JindoError, NamespaceError, NoSuchEntry, NotADirectory, ReadOnly
-from jindopy.base.ident import FileVersion, Inode, Kind, MountId, NodeId
+from jindopy.base.ident import ROOT_INODE, FileVersion, Inode, Kind, MountId, NodeId
 from jindopy.cache.store import Cache
 from jindopy.namespace.api import MasterApi, MountInfo
 from jindopy.read.path import OpenFile, ReadPath
-from jindopy.vfs.directories import Directories, KernelNotifier, SilentNotifier
+from jindopy.vfs.directories import Directories, KernelNotifier, SilentNotifier, expiry_ns
 from jindopy.vfs.handles import DirHandle, OpenDirs, OpenFiles
 
 LOG = logging.getLogger("jindopy.vfs")
@@ -34,6 +34,7 @@ LOG = logging.getLogger("jindopy.vfs")
 XATTR_PREFIX = b"user.jindo."
 STATFS_BLOCK_BYTES = 4096
 STATFS_TTL_SECONDS = 60.0
+ROOT_NODE = NodeId(ROOT_INODE)
 """Sums over a million rows take a second: not for every ``df``."""
 
 FILE_TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
@@ -97,6 +98,7 @@ class Vfs:
         self._mounts = {mount.id: mount for mount in master.mounts()}
         self._statfs: tuple[float, FsStat] = (float("-inf"), FsStat(0, 0))
         self._notifier: KernelNotifier = SilentNotifier()
+        self._refresh_root()
 
     def notify_through(self, notifier: KernelNotifier) -> None:
         """Tell ``notifier`` when a name the kernel may have cached changes."""
@@ -128,7 +130,7 @@ class Vfs:
     def getattr(self, nodeid: NodeId) -> NodeAttr:
         """Attributes of a node; raises NoSuchEntry (ESTALE for the kernel's purposes cannot happen: it holds it)."""
         try:
-            return self._table.attr(nodeid)
+            attr = self._table.attr(nodeid)
         except KeyError:
             raise NoSuchEntry("no such inode") from None
 
@@ -138,6 +140,15 @@ class Vfs:
 
     def opendir(self, directory: NodeId) -> int:
         """List a directory wholly and return a handle on that one generation."""
+        if nodeid == ROOT_NODE and attr.expires_ns <= self._directories.now_ns():
+            self._refresh_root()
+            return self._table.attr(nodeid)
+        return attr
+
+    def _refresh_root(self) -> None:
+        """Take the root's time from the namespace, which no listing of a parent does: a row, no request."""
+        ttl_seconds = min((mount.ttl_seconds for mount in self._mounts.values()), default=float("inf"))
+        self._table.touch_root(self._master.root().mtime_ns, expiry_ns(self._clock, ttl_seconds))
         attr = self.getattr(directory)
         if attr.kind != Kind.DIRECTORY:
             raise NotADirectory("not a directory")

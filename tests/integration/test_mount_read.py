@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from jindopy.config.settings import UfsMount
+from tests.emulator_fixture import running_emulator
+from tests.fault_fixture import BUCKET, KEYS, REGION, store_bucket
 from tests.mount_fixture import RunningMount, end_mount, running_mount, settings_for, start_mount, wait_until
 
 pytestmark = [pytest.mark.root]
@@ -225,6 +227,23 @@ def test_sigterm_with_an_open_file_detaches_after_the_drain(tmp_path: Path, sour
 def test_umount_ends_the_daemon(mount: RunningMount):
     subprocess.run(["umount", mount.path], check=True)
     assert mount.process.wait(30) == 0
+
+
+def test_the_mount_point_shows_the_time_of_its_marker(tmp_path: Path):
+    with running_emulator(tmp_path / "store", buckets=[BUCKET]) as emulator:
+        bucket = store_bucket(emulator)
+        bucket.put_object("prefix/", b"")
+        bucket.put_object("prefix/file", b"1")
+        options = {"fs.oss.endpoint": emulator.endpoint, "fs.oss.region": REGION}
+        storage = [UfsMount(f"oss://{BUCKET}/prefix", "", options)]
+        with running_mount(tmp_path / "work", storage, KEYS, ttl_seconds=0.5) as made:
+            first = bucket.head_object("prefix/").last_modified
+            wait_until(lambda: os.listdir(made.path) and made.path.stat().st_mtime == first)
+            wait_until(lambda: time.time() > first + 1)
+            bucket.put_object("prefix/", b"")
+            later = bucket.head_object("prefix/").last_modified
+            assert later > first
+            wait_until(lambda: os.listdir(made.path) and made.path.stat().st_mtime == later)
 
 
 def test_two_stores_in_one_tree(tmp_path: Path, source: Path):

@@ -334,6 +334,12 @@ def test_one_inode_may_be_known_as_several_directories(table: InodeTable) -> Non
     assert table.directories_of(3) == []
 
 
+def test_the_root_is_told_its_time(table: InodeTable) -> None:
+    assert (table.attr(1).mtime_ns, table.attr(1).expires_ns) == (0, 2**63 - 1)
+    table.touch_root(7, 9)
+    assert (table.attr(1).mtime_ns, table.attr(1).expires_ns) == (7, 9)
+
+
 def test_attr_can_count_for_an_answer_that_expires_at_once(table: InodeTable) -> None:
     number = table.put(1, b"f", 2, 1, Kind.FILE, 0, 0, 0, 1, 0, 0, 1, b"t", 0)
     assert table.lookup(1, b"f", 0, True) == MISS
