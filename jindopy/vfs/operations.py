@@ -102,10 +102,10 @@ class Vfs:
 
     def notify_through(self, notifier: KernelNotifier) -> None:
         """Tell ``notifier`` when a name the kernel may have cached changes."""
+        self._notifier = notifier
         self._directories.notify_through(notifier)
 
     # Metadata
-        self._notifier = notifier
 
     def lookup_now(self, parent: NodeId, name: bytes) -> NodeAttr | None:
         """The entry from memory, its lookup count raised; None: call ``lookup``.  Raises NoSuchEntry."""
@@ -222,6 +222,14 @@ class Vfs:
                 self._look_again(nodeid)
             raise
 
+    def take_back(self, version: FileVersion) -> None:
+        """Wrong bytes of this version may have been answered: have the kernel forget what it keeps of them.
+
+        Told by token, which several nodes may share: to forget right bytes as well costs a request, nothing else.
+        """
+        for nodeid in self._table.known_by_token(version.token):
+            self._notifier.content_changed(NodeId(nodeid))
+
     def release(self, nodeid: NodeId) -> None:
         """One open less."""
         self._files.drop(nodeid)
@@ -231,14 +239,6 @@ class Vfs:
         inode = Inode(self.getattr(nodeid).inode)
         try:
             self._master.revalidate(inode, deadline=self._deadline())
-    def take_back(self, version: FileVersion) -> None:
-        """Wrong bytes of this version may have been answered: have the kernel forget what it keeps of them.
-
-        Told by token, which several nodes may share: to forget right bytes as well costs a request, nothing else.
-        """
-        for nodeid in self._table.known_by_token(version.token):
-            self._notifier.content_changed(NodeId(nodeid))
-
         except JindoError as error:
             LOG.info("could not ask about changed inode %d: %s", inode, error)
 
