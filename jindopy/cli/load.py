@@ -6,9 +6,7 @@ says how to stop it, because a second command (or the next container) may be wai
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from jindopy.base.errors import EXIT_DATA, EXIT_INTERRUPTED, MountPointError, Us
 from jindopy.base.units import format_duration, format_rate, format_size
 from jindopy.cli.options import connect, run_dir_option, run_dirs
 from jindopy.cli.output import count, examples, json_option, print_json, shown, tell
+from jindopy.cli.progress import progress
 from jindopy.control.api import LoadProgress, LoadRequest
 from jindopy.control.client import ControlClient, sockets
 
@@ -48,6 +47,7 @@ class Part:
 @click.option("--data", "only_data", is_flag=True, help="Data of what is listed already, without listing anew.")
 @click.option("--dry-run", is_flag=True, help="Say how much there is to load, and load nothing.")
 @click.option("--cancel", "cancel_job", metavar="JOB", help="Stop this running load of the mount at PATH instead.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 @json_option
 @run_dir_option
 def load(
@@ -57,13 +57,15 @@ def load(
     only_data: bool,
     dry_run: bool,
     cancel_job: str | None,
+    quiet: bool,
     as_json: bool,
     run_dir: str | None,
 ) -> int:
     """Load PATHS into the cache: paths below a mount, globs, or addresses such as oss://bucket/prefix.
 
     Complete means that every byte listed is in the cache and verified.  A second load of the same files joins the
-    first.  Ctrl-C stops watching; the load goes on in the mount.
+    first.  Ctrl-C stops watching; the load goes on in the mount.  Progress goes to standard error: a bar on a terminal,
+    else a line every 5 seconds.  --json prints one list at the end, an entry for each mount.
     """
     if bool(paths) == everything:
         raise UsageError("name paths to load, or --all for everything of every mount")
@@ -75,7 +77,7 @@ def load(
     for part in _parts(paths, run_dirs(run_dir), run_dir):
         request = LoadRequest(part.paths, metadata=not only_data, data=not only_metadata, dry_run=dry_run)
         started = REAL_CLOCK.monotonic()
-        final = _watch(part.client.load(request), quiet=as_json)
+        final = _watch(part.client.load(request), quiet=quiet)
         if final is None:
             return EXIT_INTERRUPTED
         finals.append(final)
@@ -138,7 +140,7 @@ def _watch(items: Iterator[LoadProgress], *, quiet: bool) -> LoadProgress | None
     """Follow a load to its end; None when interrupted, which is told."""
     last: LoadProgress | None = None
     try:
-        with _progress_bar(quiet) as show:
+        with progress(quiet) as show:
             for last in items:
                 show(last)
     except KeyboardInterrupt:
@@ -148,44 +150,6 @@ def _watch(items: Iterator[LoadProgress], *, quiet: bool) -> LoadProgress | None
     if last is None or not last.done:
         raise MountPointError("the mount ended before the load was complete; mount again and repeat the load")
     return last
-
-
-@contextlib.contextmanager
-def _progress_bar(quiet: bool) -> Iterator[Callable[[LoadProgress], None]]:
-    """A bar with rate and time to go, where someone watches."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda progress: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("listing", total=None)
-
-        def show(progress: LoadProgress) -> None:
-            files = f"{progress.files_done:,}/{count(progress.files_total, 'file')}"
-            bar.update(
-                task,
-                description=f"{progress.phase}, {files}",
-                completed=progress.bytes_done,
-                total=progress.bytes_total if progress.phase != "listing" else None,
-            )
-
-        yield show
 
 
 def _print_final(final: LoadProgress, dry_run: bool, only_metadata: bool, seconds: float) -> None:

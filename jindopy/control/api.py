@@ -151,6 +151,8 @@ class LoadProgress:
     failures: list[LoadFailure] = field(default_factory=list)
     """At most 1,000; only on the last message."""
     failure_count: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What the user should know before the load is over; none is ever taken back."""
 
 
 @dataclass(frozen=True)

@@ -177,11 +177,12 @@ class LoadRun:
     def _warn_of_size(self) -> None:
         room, needed = self._loader.room_bytes(), self._progress.figures().bytes_total
         if needed > room:
-            LOG.warning(
-                "the load needs %s and the cache keeps %s (low watermark x quota): what does not fit is not fetched",
-                format_size(needed),
-                format_size(room),
+            note = (
+                f"the load needs {format_size(needed)} and the cache keeps {format_size(room)} (low watermark x quota):"
+                " what does not fit is not fetched"
             )
+            LOG.warning("%s", note)
+            self._progress.note(note)
 
     def _rounds(self) -> _Failures:
         for number in (1, 2, 3):

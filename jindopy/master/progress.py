@@ -58,6 +58,8 @@ class Figures(NamedTuple):
     failures: tuple[Failure, ...]
     """At most FAILURES_MAX."""
     failure_count: int
+    notes: tuple[str, ...] = ()
+    """For whoever watches, before it is over."""
 
 
 @final
@@ -95,6 +97,11 @@ class Progress:
         """Go on to the next phase."""
         with self._changed:
             self._figures = self._figures._replace(phase=phase)
+
+    def note(self, text: str) -> None:
+        """Say something of the load as a whole."""
+        with self._changed:
+            self._figures = self._figures._replace(notes=(*self._figures.notes, text))
 
     def add(self, files: int, resident_bytes: int, fetched_bytes: int = 0) -> None:
         """More is there."""

@@ -323,6 +323,7 @@ def _progress(job: Job, figures: Figures) -> LoadProgress:
         bytes_fetched=figures.bytes_fetched,
         failures=[LoadFailure(_text(failure.path), failure.error) for failure in figures.failures],
         failure_count=figures.failure_count,
+        notes=list(figures.notes),
     )
 
 

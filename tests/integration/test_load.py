@@ -207,6 +207,8 @@ def test_a_load_larger_than_the_cache_fetches_what_fits_and_names_the_rest(tmp_p
         assert last.phase == "failed"
         assert last.files_done == 40 == len(bench.gate.gets)
         assert last.failure_count == 40
+        (note,) = last.notes
+        assert note.startswith("the load needs 80.0 MiB and the cache keeps 40.0 MiB")
         assert "does not fit" in failures(last)["f79"]
         assert all(bench.cached(f"f{number:02}") == MIB for number in range(40))
     finally:

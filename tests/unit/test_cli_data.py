@@ -18,11 +18,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jindopy.base import mountinfo
+from jindopy.base.clock import SimulatedClock
 from jindopy.base.errors import StaleVersion
 from jindopy.base.ident import mount_point_id
 from jindopy.cli.main import main
 from jindopy.cli.output import shown
-from jindopy.control.api import LoadFailure, LoadRequest
+from jindopy.cli.progress import Lines
+from jindopy.control.api import LoadFailure, LoadProgress, LoadRequest
 from jindopy.control.server import ControlServer
 from tests.fake_daemon import FakeDaemon
 
@@ -243,6 +245,29 @@ def test_a_terminal_gets_a_bar(daemon: FakeDaemon, tmp_path: Path) -> None:
     os.close(ours)
     assert out.startswith(b"complete: 2 files")
     assert command.returncode == 0
+
+
+def test_without_a_terminal_a_line_every_few_seconds() -> None:
+    clock, told = SimulatedClock(0.0), list[str]()
+    lines = Lines(clock, told.append)
+    state = LoadProgress("j", "listing", False, 3, 1200, 0, 0, 0, 0)
+    loading = replace(state, phase="loading", bytes_total=100 << 20, files_done=1, bytes_done=10 << 20)
+    for seconds, now in (
+        (1.0, state),
+        (5.0, state),
+        (6.0, loading),
+        (9.0, replace(loading, bytes_done=12 << 20)),
+        (10.0, replace(loading, files_done=600, bytes_done=50 << 20, notes=["it is large"])),
+        (10.1, replace(loading, bytes_done=51 << 20, notes=["it is large"])),
+        (20.0, replace(loading, phase="complete", done=True, notes=["it is large"])),
+    ):
+        clock.sleep(seconds - clock.monotonic())
+        lines.show(now)
+    assert told == [
+        "listing: 1,200 files in 3 directories so far",
+        "note: it is large",
+        "loading: 600 of 1,200 files, 50.0 MiB of 100.0 MiB (50.0%), 10.5 MB/s, 5 s to go",
+    ]
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
