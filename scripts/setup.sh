@@ -25,7 +25,8 @@ find_python() {
     return 1
 }
 
-# Prints the Debian packages that are missing for building and mounting.
+# Prints the Debian packages that are missing for building, mounting, and (fincore) for showing that files are not in
+# memory; before Debian 13 and Ubuntu 24.04 fincore is part of util-linux, which is always there.
 missing_packages() {
     local version
     version=$("$python" -c 'import sys; print(f"python{sys.version_info[0]}.{sys.version_info[1]}")')
@@ -35,6 +36,7 @@ missing_packages() {
     command -v pkg-config >/dev/null || echo pkg-config
     pkg-config --exists fuse 2>/dev/null || echo libfuse-dev
     command -v fusermount3 >/dev/null || echo fuse3
+    command -v fincore >/dev/null || echo util-linux-extra
     [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || echo "$version-dev"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$version-venv"
 }
@@ -45,7 +47,7 @@ install_missing() {
     [ -n "${missing// /}" ] || return 0
     command -v apt-get >/dev/null || fail "missing: $missing(the names are Debian's); install them and run this again"
     if [ "$(id -u)" != 0 ]; then
-        fail "missing system packages; run: sudo apt-get install -y --no-install-recommends $missing"
+        fail "missing system packages; run: sudo apt-get update && sudo apt-get install -y --no-install-recommends $missing"
     fi
     echo "setup: installing $missing"
     export DEBIAN_FRONTEND=noninteractive
