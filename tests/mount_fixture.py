@@ -40,6 +40,7 @@ def settings_for(work: Path, mounts: Sequence[UfsMount], **changes: object) -> M
         allow_other=False,
         transport="auto",
         read_ahead_bytes_max=64 * MIB,
+        prefetch_bytes_max=512 * MIB,
         kernel_read_ahead_bytes=4 * MIB,
         memory_bytes=256 * MIB,
         fetch_threads=16,

@@ -40,6 +40,10 @@ DEMAND_RESERVE = 2
 """Threads that background work never takes: a reader's GET starts at once even when a load fills the link."""
 
 
+LANDED_MAX = 1024
+"""Blocks that can land between a reader's look into the cache and its turn with the lock: a second of GETs."""
+
+
 class Withdrawn(JindoError):
     """A queued fetch was taken back before it began."""
 
@@ -170,6 +174,9 @@ class Filler:
         self._sequence = itertools.count()
         self._background_running = 0
         self._recent: OrderedDict[tuple[Cid, int], SealedBuffer] = OrderedDict()
+        self._landings = 0
+        self._landed: OrderedDict[tuple[Cid, int], int] = OrderedDict()
+        """The last LANDED_MAX blocks that were kept, with the count of landings at that time."""
         self._closed = False
         self._threads = [
             threading.Thread(target=self._serve, name=f"fill-{number}", daemon=True)
@@ -228,6 +235,7 @@ class Filler:
         block_count = min(block_count, version.block_count - first_block)
         if block_count <= 0:
             return []
+        landings = self._landings
         missing = lease.missing(first_block, block_count)
         if not missing:
             return []
@@ -236,8 +244,8 @@ class Filler:
         with self._lock:
             run: list[int] = []
             for block in missing:
-                if (version.cid, block) in self._recent:
-                    continue
+                if (version.cid, block) in self._recent or self._landed.get((version.cid, block), 0) > landings:
+                    continue  # at hand, or landed since the cache was asked
                 known = self._flights.get((version.cid, block))
                 if known is not None:
                     flight, task = known
@@ -271,6 +279,15 @@ class Filler:
             task.priority = priority
             heapq.heappush(self._queue, (priority, next(self._sequence), task))
             self._work.notify()
+
+    @property
+    def demand_waits(self) -> bool:
+        """Whether a reader's fetch has not begun yet.  Asked without the lock: a hint, wrong for microseconds."""
+        try:
+            priority, _, task = self._queue[0]
+        except IndexError:
+            return False
+        return priority is Priority.DEMAND and not task.claimed
 
     def withdraw(self, cid: Cid) -> int:
         """Fail the queued fetches of a version that only loads wait for; returns the number of blocks.
@@ -383,17 +400,22 @@ class Filler:
         """
         key = (task.version.cid, block)
         kept = self._cache.put(lease, block, sealed)
+        if kept and object_crc64 is not None and task.version.block_count > 1:
+            self._check_whole(task.version, lease, object_crc64)
         with self._lock:
             flight, _ = self._flights.pop(key)
             task.landed += 1
             del task.flights[0]
-            if not kept:
+            if kept:
+                self._landings += 1
+                self._landed[key] = self._landings
+                if len(self._landed) > LANDED_MAX:
+                    self._landed.popitem(last=False)
+            else:
                 self._recent[key] = sealed
                 while len(self._recent) * BLOCK_BYTES > self._config.recent_bytes:
                     self._recent.popitem(last=False)
         flight.land(sealed)
-        if kept and object_crc64 is not None and task.version.block_count > 1:
-            self._check_whole(task.version, lease, object_crc64)
 
     def _check_whole(self, version: FileVersion, lease: CacheFile, expected: int) -> None:
         """Once complete, compare the object's CRC with the store's.  If it is wrong, drop every block and raise."""

@@ -313,6 +313,13 @@ class Settings:
         derived="the smaller of 64 MiB and a quarter of the memory budget",
         jindo=("fs.oss.read.readahead.prefetch.size.max",),
     )
+    prefetch: int | None = _param(
+        "Reading",
+        Kind.SIZE,
+        None,
+        "Most that is fetched ahead of readers of small files (up to 4 MiB) and not yet opened; 0 turns that off.",
+        derived="the smaller of 1 GiB and a quarter of the cache's quota",
+    )
     kernel_read_ahead: int = _param(
         "Reading",
         Kind.SIZE,

@@ -27,6 +27,9 @@ MEMORY_SHARE = 8
 MEMORY_BYTES_MIN = 64 << 20
 MEMORY_BYTES_MAX = 1 << 30
 READ_AHEAD_BYTES_MAX = 64 << 20
+PREFETCH_BYTES_MAX = 1 << 30
+# What is fetched ahead and never opened pushes out at most so much of what was read.
+PREFETCH_OF_QUOTA = 0.25
 
 TIER_NAMES = ("MEM", "SSD", "HDD")
 
@@ -229,6 +232,18 @@ def memory_budget(settings: Settings, facts: Facts) -> int:
     return settings.memory
 
 
+def prefetch_bytes(settings: Settings, tiers: Sequence[CacheTier]) -> int:
+    """Bytes of small files ahead of their readers."""
+    quota = sum(tier.quota_bytes for tier in tiers)
+    if settings.prefetch is None:
+        return min(PREFETCH_BYTES_MAX, round(quota * PREFETCH_OF_QUOTA))
+    if settings.prefetch > quota:
+        raise ConfigError(
+            f"prefetch: {format_size(settings.prefetch)} is more than the cache's quota of {format_size(quota)}"
+        )
+    return settings.prefetch
+
+
 def _check_numbers(settings: Settings, memory_bytes: int, read_ahead_bytes: int) -> None:
     for name in ("fetch_threads", "list_threads"):
         if not 1 <= getattr(settings, name) <= 256:
@@ -296,6 +311,7 @@ def mount_settings(
         allow_other=facts.uid == 0 if settings.allow_other is None else settings.allow_other,
         transport=settings.transport,
         read_ahead_bytes_max=read_ahead,
+        prefetch_bytes_max=prefetch_bytes(settings, tiers),
         kernel_read_ahead_bytes=settings.kernel_read_ahead,
         memory_bytes=memory_bytes,
         fetch_threads=settings.fetch_threads,

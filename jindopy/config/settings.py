@@ -81,6 +81,8 @@ class MountSettings:
     """``auto`` or the name of one."""
     read_ahead_bytes_max: int
     """Most one open file reads ahead."""
+    prefetch_bytes_max: int
+    """Most that is fetched ahead of readers of small files and not yet opened; 0: nothing is."""
     kernel_read_ahead_bytes: int
     """For the mount's ``read_ahead_kb``; 0 leaves the kernel's default."""
     memory_bytes: int

@@ -20,7 +20,9 @@ from jindopy.cache.store import Cache
 from jindopy.config.settings import CacheTier, MountSettings, UfsMount
 from jindopy.namespace.mounts import MountRequest
 from jindopy.namespace.service import EmbeddedMaster
+from jindopy.read.neighbours import NeighbourConfig
 from jindopy.read.path import ReadConfig, ReadPath
+from jindopy.read.prefetch import PrefetchConfig, Prefetcher
 from jindopy.read.readahead import ReadAheadConfig
 from jindopy.ufs import uri
 from jindopy.ufs.base import Driver
@@ -34,6 +36,9 @@ CHECK_SECONDS_MAX: Final = 20.0
 """Proving endpoint, bucket and key at the start: well inside the command's own 30 s."""
 BUFFER_SHARE: Final = 0.5
 """Part of the memory budget for GET buffers; the rest is inode table, requests and Python itself."""
+
+FLYING_OF_THREADS: Final = 2
+"""Small files on their way for each GET that can run: one runs, one waits, and none idles while more are chosen."""
 
 
 @final
@@ -115,10 +120,11 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
         drivers.add(known.id, opened[known.ufs_id])
     learner = ChecksumLearner(master)
     on_exit(learner.close)
+    pool = BufferPool(max(4 * BLOCK_BYTES, int(settings.memory_bytes * BUFFER_SHARE)))
     filler = Filler(
         cache,
         drivers,
-        BufferPool(max(4 * BLOCK_BYTES, int(settings.memory_bytes * BUFFER_SHARE))),
+        pool,
         FillConfig(threads=settings.fetch_threads),
         on_object_crc64=learner.learn,
     )
@@ -128,9 +134,22 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
     on_exit(reads.close)
     vfs = Vfs(master, reads, cache, VfsConfig(request_seconds_max=settings.request_timeout_seconds))
     on_exit(vfs.close)
+    if settings.prefetch_bytes_max:
+        prefetcher = Prefetcher(cache, filler, pool, vfs, _prefetch_config(settings, pool.budget_bytes))
+        on_exit(prefetcher.close)
+        vfs.fetch_ahead_by(prefetcher)
+    filler.tell_of_bad_objects(vfs.take_back)
     return Parts(drivers, cache, master, filler, reads, vfs)
+
+
+def _prefetch_config(settings: MountSettings, buffer_bytes: int) -> PrefetchConfig:
+    return PrefetchConfig(
+        unused_bytes_max=settings.prefetch_bytes_max,
+        flying_files_max=FLYING_OF_THREADS * settings.fetch_threads,
+        flying_bytes_max=buffer_bytes // 4,
+        neighbours=NeighbourConfig(reach_bytes=settings.prefetch_bytes_max),
+    )
 
 
 def _tier_spec(tier: CacheTier) -> TierSpec:
     return TierSpec(tier.name, tier.path, tier.quota_bytes, tier.high, tier.low, tier.min_free_bytes)
-    filler.tell_of_bad_objects(vfs.take_back)

@@ -46,7 +46,7 @@ class OpenFiles:
             shared.opens += 1
             return True
 
-    def add(self, nodeid: NodeId, version: FileVersion) -> None:
+    def add(self, nodeid: NodeId, version: FileVersion) -> OpenFile:
         """Open a node."""
         file = self._reads.open(version)
         self._table.hold(nodeid)
@@ -54,11 +54,12 @@ class OpenFiles:
             shared = self._shared.get(nodeid)
             if shared is None:
                 self._shared[nodeid] = _Shared(file)
-                return
+                return file
             shared.opens += 1
         # Somebody else was first: theirs serves both.
         self._table.unhold(nodeid)
         file.close()
+        return shared.file
 
     def get(self, nodeid: NodeId) -> OpenFile | None:
         """The open file of a node."""

@@ -25,16 +25,18 @@ from jindopy.base.errors import IsADirectory, JindoError, NamespaceError, NoSuch
 from jindopy.base.ident import ROOT_INODE, FileVersion, Inode, Kind, MountId, NodeId
 from jindopy.cache.store import Cache
 from jindopy.namespace.api import MasterApi, MountInfo
+from jindopy.read.neighbours import Sibling
 from jindopy.read.path import OpenFile, ReadPath
+from jindopy.read.prefetch import Prefetcher
 from jindopy.vfs.directories import Directories, KernelNotifier, SilentNotifier, expiry_ns
 from jindopy.vfs.handles import DirHandle, OpenDirs, OpenFiles
 
 LOG = logging.getLogger("jindopy.vfs")
 
 XATTR_PREFIX = b"user.jindo."
+ROOT_NODE = NodeId(ROOT_INODE)
 STATFS_BLOCK_BYTES = 4096
 STATFS_TTL_SECONDS = 60.0
-ROOT_NODE = NodeId(ROOT_INODE)
 """Sums over a million rows take a second: not for every ``df``."""
 
 FILE_TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
@@ -95,15 +97,20 @@ class Vfs:
         self._directories = Directories(self._table, master, clock)
         self._files = OpenFiles(self._table, reads)
         self._dirs = OpenDirs()
+        self._prefetcher: Prefetcher | None = None
+        self._notifier: KernelNotifier = SilentNotifier()
         self._mounts = {mount.id: mount for mount in master.mounts()}
         self._statfs: tuple[float, FsStat] = (float("-inf"), FsStat(0, 0))
-        self._notifier: KernelNotifier = SilentNotifier()
         self._refresh_root()
 
     def notify_through(self, notifier: KernelNotifier) -> None:
         """Tell ``notifier`` when a name the kernel may have cached changes."""
         self._notifier = notifier
         self._directories.notify_through(notifier)
+
+    def fetch_ahead_by(self, prefetcher: Prefetcher) -> None:
+        """Have ``prefetcher`` told of opens; it asks ``siblings`` and ``current_version`` in its turn."""
+        self._prefetcher = prefetcher
 
     # Metadata
 
@@ -133,13 +140,6 @@ class Vfs:
             attr = self._table.attr(nodeid)
         except KeyError:
             raise NoSuchEntry("no such inode") from None
-
-    def forget(self, nodeid: NodeId, count: int) -> None:
-        """The kernel gives back lookups."""
-        self._table.forget(nodeid, count)
-
-    def opendir(self, directory: NodeId) -> int:
-        """List a directory wholly and return a handle on that one generation."""
         if nodeid == ROOT_NODE and attr.expires_ns <= self._directories.now_ns():
             self._refresh_root()
             return self._table.attr(nodeid)
@@ -149,6 +149,13 @@ class Vfs:
         """Take the root's time from the namespace, which no listing of a parent does: a row, no request."""
         ttl_seconds = min((mount.ttl_seconds for mount in self._mounts.values()), default=float("inf"))
         self._table.touch_root(self._master.root().mtime_ns, expiry_ns(self._clock, ttl_seconds))
+
+    def forget(self, nodeid: NodeId, count: int) -> None:
+        """The kernel gives back lookups."""
+        self._table.forget(nodeid, count)
+
+    def opendir(self, directory: NodeId) -> int:
+        """List a directory wholly and return a handle on that one generation."""
         attr = self.getattr(directory)
         if attr.kind != Kind.DIRECTORY:
             raise NotADirectory("not a directory")
@@ -203,7 +210,9 @@ class Vfs:
         if write:
             raise ReadOnly("this mount is read-only")
         if not self._files.join(nodeid):
-            self._files.add(nodeid, self.version_of(nodeid, attr))
+            file = self._files.add(nodeid, self.version_of(nodeid, attr))
+            if self._prefetcher is not None:
+                self._prefetcher.opened(NodeId(attr.parent), nodeid, attr.size, file.complete)
 
     def read_now(self, nodeid: NodeId, offset: int, size_bytes: int) -> bytes | None:
         """Bytes that are in memory; None: call ``read``."""
@@ -247,6 +256,32 @@ class Vfs:
         mount, key = self._key(nodeid)
         _, token = self._table.source(nodeid)
         return FileVersion.of(mount.id, mount.ufs_id, key, token, attr.size, Inode(attr.inode), attr.version)
+
+    def siblings(self, directory: NodeId) -> Iterator[Sibling] | None:
+        """Files of a directory in the order of its listing, from memory; None while that is not complete."""
+        try:
+            if not self._table.dir_state(directory)[2]:
+                return None
+            children = self._table.children(directory)
+        except KeyError:
+            return None
+        return self._files_among(children)
+
+    def _files_among(self, nodeids: list[int]) -> Iterator[Sibling]:
+        for nodeid in nodeids:
+            try:
+                attr = self._table.attr(nodeid)
+                if attr.kind == Kind.FILE:
+                    yield Sibling(nodeid, self._table.name(nodeid), attr.size)
+            except KeyError:
+                continue  # a newer listing has left it out
+
+    def current_version(self, nodeid: NodeId) -> FileVersion | None:
+        """What a node stands for; None when it is gone."""
+        try:
+            return self.version_of(nodeid, self._table.attr(nodeid))
+        except (KeyError, NoSuchEntry):
+            return None
 
     def _key(self, nodeid: NodeId) -> tuple[MountInfo, bytes]:
         mount_id, _ = self._table.source(nodeid)

@@ -51,6 +51,7 @@ def settings(tmp_path: Path) -> MountSettings:
         allow_other=True,
         transport="auto",
         read_ahead_bytes_max=1,
+        prefetch_bytes_max=1,
         kernel_read_ahead_bytes=1,
         memory_bytes=1,
         fetch_threads=1,

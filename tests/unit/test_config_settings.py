@@ -25,6 +25,7 @@ SETTINGS = MountSettings(
     allow_other=True,
     transport="auto",
     read_ahead_bytes_max=64 << 20,
+    prefetch_bytes_max=512 << 20,
     kernel_read_ahead_bytes=4 << 20,
     memory_bytes=512 << 20,
     fetch_threads=16,
