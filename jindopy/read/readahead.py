@@ -4,10 +4,11 @@ Each open file has a ``ReadAhead``.  A read continues a *stream* when it starts 
 ended; up to STREAMS_MAX streams of one file are told apart by offset (shards read by several workers).  The kernel
 sends the requests of one sequential reader slightly out of order and from several threads, hence "near".
 
-A stream's window starts small and doubles each time the reader has used up half of what lies ahead, until it covers
-``window_bytes_max``: enough that the link never idles between a reader's requests.  A read that continues no stream
-fetches nothing ahead, so random reads cost only the blocks they touch; the one exception is offset 0, where most
-sequential reads start.
+A stream is *dense* when its reads cover at least half of what they span.  Only a dense one has blocks fetched ahead, so
+strided and random reads, which often end up near one another by chance, cost the blocks they touch and no others.  Its
+window starts small and doubles each time the reader has used up half of what lies ahead, until it covers
+``window_bytes_max``: enough that the link never idles between a reader's requests.  The one read that is believed
+without a second is that of offset 0, where most sequential reads start.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from jindopy.base.ident import BLOCK_BYTES
 STREAMS_MAX: Final = 8
 """Streams told apart per file: a DataLoader has 4 to 8 workers; each costs 5 numbers."""
 
+KEPT_READS: Final = 64
+"""A stream that was dense is kept so many reads longer than others: random reads between those of a sequential reader
+do not push it out."""
+
 NEAR_BYTES: Final = 2 * BLOCK_BYTES
 """How far from the expected offset a read still belongs to a stream: the kernel keeps up to 12 requests of 128 KiB in
 flight (1.5 MiB), and they arrive in any order."""
@@ -30,7 +35,7 @@ class ReadAheadConfig:
     """Sizes of the window."""
 
     window_bytes_min: int = 4 * BLOCK_BYTES
-    """First window: a second reader's worth of one GET; what a wrong guess costs at most."""
+    """First window at offset 0: one GET, what a wrong guess costs at most; elsewhere half of it."""
     window_bytes_max: int = 64 * BLOCK_BYTES
     """A 1 GB/s link with 20 ms to the first byte has 20 MB in flight; three times that rides out hiccups."""
 
@@ -53,6 +58,12 @@ class Stream:
     """First block that was not yet asked for."""
     trigger_offset: int
     """A read that gets here asks for more."""
+    start: int
+    """Where the reads begin by which density is judged ..."""
+    read_bytes: int
+    """... and how much of what follows they cover."""
+    dense: bool = False
+    """It was, when last judged so."""
     used: int = 0
     """Read counter of the last use, for replacing the oldest stream."""
 
@@ -74,24 +85,37 @@ class ReadAhead:
         for stream in self.streams:
             if -NEAR_BYTES <= offset - stream.next_offset <= NEAR_BYTES:
                 stream.used = self.reads
+                stream.start = min(stream.start, offset)
                 stream.next_offset = max(stream.next_offset, end)
+                stream.read_bytes += max(0, end - offset)
                 return self._advance(stream) if end >= stream.trigger_offset else None
         return self._start(offset, end)
 
     def _start(self, offset: int, end: int) -> BlockRange | None:
         stream = Stream(
             next_offset=end,
-            window_bytes=self.config.window_bytes_min,
+            window_bytes=self.config.window_bytes_min if offset == 0 else self.config.window_bytes_min // 4,
             ahead_block=-(-end // BLOCK_BYTES),
             trigger_offset=end + 1,
+            start=offset,
+            read_bytes=end - offset,
             used=self.reads,
         )
         if len(self.streams) >= STREAMS_MAX:
-            self.streams.remove(min(self.streams, key=lambda known: known.used))
+            self.streams.remove(min(self.streams, key=lambda known: known.used + KEPT_READS * known.dense))
         self.streams.append(stream)
         return self._extend(stream) if offset == 0 else None
 
     def _advance(self, stream: Stream) -> BlockRange | None:
+        span = stream.next_offset - stream.start
+        stream.dense = 2 * stream.read_bytes >= span
+        if not stream.dense:
+            if span > stream.window_bytes:
+                # Not the requests of one reader out of order: judge it by its next reads.
+                stream.window_bytes = max(stream.window_bytes // 2, BLOCK_BYTES)
+                stream.start, stream.read_bytes = stream.next_offset, 0
+            return None
+        stream.start, stream.read_bytes = stream.next_offset, 0
         ahead_bytes = stream.ahead_block * BLOCK_BYTES - stream.next_offset
         if ahead_bytes < stream.window_bytes:
             stream.window_bytes = min(stream.window_bytes * 2, self.config.window_bytes_max)

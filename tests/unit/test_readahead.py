@@ -52,6 +52,58 @@ def test_random_reads_fetch_nothing_ahead():
     assert asked == [None] * 500
 
 
+@pytest.mark.parametrize("stride", [3 * BLOCK_BYTES // 2, 2 * BLOCK_BYTES, 5 * BLOCK_BYTES])
+def test_strided_reads_fetch_nothing_ahead(stride: int):
+    history = ReadAhead(2_000 * BLOCK_BYTES)
+    asked = [history.on_read(offset, 4096) for offset in range(stride, 1_000 * BLOCK_BYTES, stride)]
+    assert asked == [None] * len(asked)
+
+
+def test_random_reads_of_a_file_so_small_that_they_often_meet_fetch_hardly_anything_ahead():
+    blocks = 1_000
+    history = ReadAhead(blocks * BLOCK_BYTES)
+    draw = random.Random(11)
+    ahead = [history.on_read(draw.randrange(256, blocks * 256) * 4096, 4096) for _ in range(1_000)]
+    assert sum(one.blocks for one in ahead if one is not None) <= 10
+
+
+def test_a_sequential_reader_in_the_middle_is_followed_from_its_second_read():
+    history = ReadAhead(1_000 * BLOCK_BYTES)
+    start = 500 * BLOCK_BYTES
+    assert history.on_read(start, KIB128) is None
+    ahead = history.on_read(start + KIB128, KIB128)
+    assert ahead is not None
+    assert ahead.first == 501
+    assert ahead.blocks <= 2
+    for asked in sequential(history, start + 2 * KIB128, start + 100 * BLOCK_BYTES):
+        assert asked.first == ahead.first + ahead.blocks, "no block twice, none left out"
+        ahead = asked
+    assert ahead.first + ahead.blocks >= 600 + 30
+
+
+def test_random_reads_do_not_push_out_a_sequential_reader():
+    history = ReadAhead(10_000 * BLOCK_BYTES)
+    draw = random.Random(13)
+    covered = 1
+    for offset in range(0, 100 * BLOCK_BYTES, KIB128):
+        ahead = history.on_read(offset, KIB128)
+        if ahead is not None:
+            assert ahead.first == covered
+            covered += ahead.blocks
+        for _ in range(6):
+            history.on_read(draw.randrange(1_000, 10_000) * BLOCK_BYTES, 4096)
+    assert covered > 100
+
+
+def test_a_reader_that_becomes_strided_has_no_more_fetched_ahead():
+    history = ReadAhead(2_000 * BLOCK_BYTES)
+    asked = sequential(history, 0, 100 * BLOCK_BYTES)
+    covered = asked[-1].first + asked[-1].blocks
+    later = [history.on_read(offset, 4096) for offset in range(100 * BLOCK_BYTES, 1_000 * BLOCK_BYTES, 2 * BLOCK_BYTES)]
+    assert sum(one.blocks for one in later if one is not None) <= 64 + 1
+    assert covered < 300
+
+
 def test_requests_slightly_out_of_order_are_one_stream():
     history = ReadAhead(100 * BLOCK_BYTES)
     draw = random.Random(3)
