@@ -128,15 +128,22 @@ class Metadata:
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
-            self._db.execute("pragma journal_mode=wal")
-            self._db.execute("pragma synchronous=off")
-            version = int(self._db.execute("pragma user_version").fetchone()[0])
-            if version > FORMAT_VERSION:
-                raise FormatTooNew(f"{path}: written by a newer release (format {version}); upgrade, or use a new root")
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"pragma user_version={FORMAT_VERSION}")
+            try:
+                self._prepare(path)
+            except BaseException:
+                self._db.close()
+                raise
         except sqlite3.Error as error:
             raise ConfigError(f"{path}: {error}; delete it (objects become plain files) or use another root") from error
+
+    def _prepare(self, path: Path) -> None:
+        self._db.execute("pragma journal_mode=wal")
+        self._db.execute("pragma synchronous=off")
+        version = int(self._db.execute("pragma user_version").fetchone()[0])
+        if version > FORMAT_VERSION:
+            raise FormatTooNew(f"{path}: written by a newer release (format {version}); upgrade, or use a new root")
+        self._db.executescript(_SCHEMA)
+        self._db.execute(f"pragma user_version={FORMAT_VERSION}")
 
     def close(self) -> None:
         """Close the connection."""

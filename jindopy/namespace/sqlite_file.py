@@ -153,7 +153,11 @@ class SqliteFile:
         # Connections move between threads, one at a time.  One process owns the file, so a busy wait is only ever for
         # a checkpoint.
         connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
-        connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+        try:
+            connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @contextlib.contextmanager

@@ -149,7 +149,7 @@ class SqliteStore:
         """Sums below a directory."""
         with self._file.reader() as db:
             directories, files, size = db.execute(
-                "WITH RECURSIVE top(id) AS (VALUES (?1) UNION ALL SELECT inode.id FROM top CROSS JOIN inode"
+                "WITH RECURSIVE top(id) AS (VALUES (?) UNION ALL SELECT inode.id FROM top CROSS JOIN inode"
                 " INDEXED BY inode_directories ON inode.parent = top.id AND kind = 1 AND gone_gen IS NULL)"
                 " SELECT (SELECT count(*) - 1 FROM top), count(*), coalesce(sum(size), 0)"
                 " FROM top CROSS JOIN inode ON inode.parent = top.id WHERE kind != 1 AND gone_gen IS NULL",

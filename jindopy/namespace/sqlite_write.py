@@ -93,10 +93,10 @@ class Transaction:
     def update_files(self, updates: Iterable[tuple[int, EntryTuple, bool]]) -> None:
         """(inode, what it is now, whether that is a new version); a known CRC stays with its version."""
         self.db.executemany(
-            "UPDATE inode SET size = ?1, mtime_ns = ?2, token = ?3, version = version + ?4, gone_gen = NULL,"
-            " crc64 = CASE WHEN ?5 IS NULL AND ?4 = 0 THEN crc64 ELSE ?5 END WHERE id = ?6",
+            "UPDATE inode SET size = ?, mtime_ns = ?, token = ?, version = version + ?, gone_gen = NULL,"
+            " crc64 = coalesce(?, CASE ? WHEN 0 THEN crc64 END) WHERE id = ?",
             [
-                (entry[2], entry[3], entry[4], int(new_version), signed(entry[5]), inode)
+                (*entry[2:5], int(new_version), signed(entry[5]), int(new_version), inode)
                 for inode, entry, new_version in updates
             ],
         )
