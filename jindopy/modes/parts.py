@@ -57,7 +57,7 @@ class DriverTable:
         return self._drivers[mount]
 
 
-def _open_ufs(mount: UfsMount, settings: MountSettings) -> tuple[Driver, bytes]:
+def open_ufs(mount: UfsMount) -> tuple[Driver, bytes]:
     """Driver with its layers, proven to answer."""
     credentials = default_chain(
         mount.options,
@@ -92,7 +92,7 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
     requests = []
     opened: dict[UfsId, Driver] = {}
     for mount in settings.mounts:
-        driver, prefix = _open_ufs(mount, settings)
+        driver, prefix = open_ufs(mount)
         on_exit(driver.close)
         opened[driver.ufs_id] = driver
         requests.append(
