@@ -22,6 +22,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -107,6 +108,14 @@ def pytest_make_collect_report(
     report = yield
     _no_skip(report)
     return report
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A directory on a disk: /tmp is memory on some machines, and what is in memory is never waited for."""
+    path = Path(tempfile.mkdtemp(prefix="jindopy-test-", dir="/var/tmp"))
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -80,15 +80,15 @@ def test_a_block_larger_than_any_room_is_refused(make: MakeStore) -> None:
     assert store.files() == []
 
 
-def test_nowait_says_why_it_has_nothing(make: MakeStore, tmp_path: Path) -> None:
+def test_nowait_says_why_it_has_nothing(disk_path: Path, make: MakeStore) -> None:
     data = os.urandom(MIB)
-    store = make()
+    store = make(path=disk_path)
     lease = store.open(CID, len(data), 0)
     assert lease.read(0, 10, nowait=True) is None
     assert not lease.would_block, "missing, so waiting would not help"
     fill(lease, data)
     store.sync()
-    file = tmp_path / "cache" / "v1" / "SSD" / cid_path(CID)
+    file = disk_path / "v1" / "SSD" / cid_path(CID)
     with file.open("rb") as cached:
         os.posix_fadvise(cached.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     assert lease.read(0, 10, nowait=True) is None
