@@ -61,6 +61,12 @@ class MountEntry(NamedTuple):
         """Whether a FUSE daemon serves it."""
         return self.fs_type == "fuse" or self.fs_type.startswith("fuse.")
 
+    @property
+    def user_id(self) -> int:
+        """Who made a FUSE mount; root where the kernel does not tell."""
+        told = next((option[8:] for option in self.super_options if option.startswith("user_id=")), "")
+        return int(told) if told.isdecimal() else 0
+
 
 class OpenFile(NamedTuple):
     """A file that a process has open, mapped or stands in."""

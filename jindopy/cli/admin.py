@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -26,11 +27,13 @@ STATUS_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Overview:
-    """All mounts of this user: those that answer and those that do not."""
+    """All mounts: those that answer, those that do not, and those that would not answer this user."""
 
     mounts: list[DaemonStatus] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     """One line each: a dead mount, a daemon that does not answer."""
+    others: list[str] = field(default_factory=list)
+    """One line each: mounts of other users."""
 
 
 def answering(paths: Sequence[Path]) -> tuple[list[DaemonStatus], dict[Path, str]]:
@@ -47,6 +50,8 @@ def answering(paths: Sequence[Path]) -> tuple[list[DaemonStatus], dict[Path, str
 def overview(directories: Sequence[Path]) -> Overview:
     """Ask every daemon there is, and look for mounts that have none."""
     entries = [entry for entry in mountinfo.read() if entry.ours]
+    others = [entry for entry in entries if os.geteuid() not in (0, entry.user_id)]
+    entries = [entry for entry in entries if entry not in others]
     found, silent = answering(sockets([*directories, *(place for entry in entries for place in run_dirs_of(entry))]))
     lines = []
     for entry in entries:
@@ -59,7 +64,8 @@ def overview(directories: Sequence[Path]) -> Overview:
                 f" {entry.mount_point}"
             )
     lines += [f"{path}: no mount belongs to it ({why})" for path, why in silent.items()]
-    return Overview(found, lines)
+    theirs = [f"{entry.mount_point}: mounted by user {entry.user_id}; ask as that user or root" for entry in others]
+    return Overview(found, lines, theirs)
 
 
 @click.command(epilog=examples("jindopy status", "jindopy status /mnt/data", "jindopy status --json"))
@@ -95,15 +101,17 @@ def _print_overview(found: Overview) -> None:
                     mount.mount_id,
                     str(mount.pid),
                     format_size(cached),
-                    format_percent(cached, size),
-                    f"{mount.traffic.hit_ratio:.1%}",
+                    format_percent(cached, size) if size else "-",
+                    f"{mount.traffic.hit_ratio:.1%}" if mount.traffic.read_bytes else "-",
                     format_size(mount.traffic.saved_bytes),
                     f"{shown(mount.mount_point)}  ({', '.join(ufs.uri for ufs in mount.mounts)})",
                 ]
             )
-        print_table(["ID", "PID", "CACHED", "", "HITS", "SAVED", "MOUNT POINT"], rows, right=(1, 2, 3, 4, 5))
+        print_table(["ID", "PID", "CACHED", "OF KNOWN", "HITS", "SAVED", "MOUNT POINT"], rows, right=(1, 2, 3, 4, 5))
     elif not found.silent:
         click.echo("nothing is mounted")
+    for line in found.others:
+        click.echo(line)
     for line in found.silent:
         click.echo(paint(line, "red"))
 
@@ -117,8 +125,8 @@ def _print_mount(found: DaemonStatus) -> None:
     for ufs in found.mounts:
         ttl = "for ever" if ufs.ttl_seconds == float("inf") else format_duration(ufs.ttl_seconds)
         click.echo(f"  /{ufs.path}  {ufs.uri}  at {ufs.endpoint or 'this machine'}")
-        share = cached_share(ufs.cached_bytes, ufs.size_bytes)
-        click.echo(f"    cached    {share}, {ufs.cached_files:,} of {count(ufs.files, 'file')}")
+        share = f"{cached_share(ufs.cached_bytes, ufs.size_bytes)}, {ufs.cached_files:,} of {count(ufs.files, 'file')}"
+        click.echo(f"    cached    {share if ufs.files else 'nothing is listed yet; a read or jindopy load does it'}")
         click.echo(f"    metadata  believed {ttl}, consistency {ufs.consistency}")
     for tier in found.tiers:
         state = tier.state if tier.state == "normal" else paint(tier.state, "red")
@@ -129,7 +137,8 @@ def _print_mount(found: DaemonStatus) -> None:
         )
     traffic = found.traffic
     click.echo(
-        f"  read {format_size(traffic.read_bytes)}, {traffic.hit_ratio:.1%} from the cache"
+        f"  read {format_size(traffic.read_bytes)},"
+        f" {f'{traffic.hit_ratio:.1%}' if traffic.read_bytes else 'nothing yet'} from the cache"
         f" ({format_size(traffic.saved_bytes)} saved), {count(traffic.fuse_requests, 'request')} of the kernel"
     )
     click.echo(

@@ -30,6 +30,9 @@ SKEW_SECONDS_NOTED = 60
 READ_AHEAD_KB_MIN = 1024
 SKIPPED_SHOWN = 20
 
+_CHECKED_ABOVE = ("the kernel's read-ahead", "(weak consistency)", "the cache disk is", "cannot be shown as paths")
+"""Notes of a mount that say what a check of its own finds, or ``check_skipped`` names."""
+
 _FIXES: Mapping[type[JindoError], str] = {
     ClockSkewed: "set this machine's clock: timedatectl set-ntp true",
     AccessDenied: "check key id and secret, and that their policy allows ListObjects and GetObject on this bucket",
@@ -162,9 +165,20 @@ def check_mount(status: DaemonStatus, entry: mountinfo.MountEntry | None) -> Ite
         yield Finding(
             name, Level.WARN, f"{count(status.traffic.crc_failures, 'cached block')} found bad and healed", fix
         )
-    for note in status.notes:
+    for mount in status.mounts:
+        if mount.consistency == "weak":
+            problems += 1
+            fix = "nothing, unless objects change and keep both: then jindopy evict them"
+            yield Finding(name, Level.WARN, f"{mount.uri} tells changes by size and time only", fix)
+    if status.traffic.bad_objects:
         problems += 1
-        yield Finding(name, Level.WARN, note, "docs/TROUBLESHOOTING.md explains it")
+        objects = count(status.traffic.bad_objects, "object")
+        fix = "look for what changes bytes between here and the storage: proxies, memory; its log names the objects"
+        yield Finding(name, Level.WARN, f"{objects} arrived with wrong bytes", fix)
+    for note in status.notes:
+        if not any(part in note for part in _CHECKED_ABOVE):
+            problems += 1
+            yield Finding(name, Level.WARN, note, "docs/TROUBLESHOOTING.md explains it")
     if not problems:
         yield Finding(name, Level.OK, f"answers (pid {status.pid}, {status.transport})")
 

@@ -196,10 +196,12 @@ def resolve(path: str, entries: Sequence[MountEntry]) -> tuple[str, MountEntry |
 
 def run_dirs_of(entry: MountEntry) -> list[Path]:
     """Where the user who made a mount keeps sockets."""
-    owner = next((option[8:] for option in entry.super_options if option.startswith("user_id=")), "0")
-    if owner == "0":
+    if entry.user_id == 0:
         return [Path("/run/jindopy")]
-    return [Path(f"/run/user/{owner}/jindopy"), Path(f"/tmp/jindopy-{owner}")]  # noqa: S108 - the documented place
+    return [
+        Path(f"/run/user/{entry.user_id}/jindopy"),
+        Path(f"/tmp/jindopy-{entry.user_id}"),  # noqa: S108 - the documented place
+    ]
 
 
 def sockets(run_dirs: Sequence[Path]) -> list[Path]:

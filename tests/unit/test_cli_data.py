@@ -97,6 +97,15 @@ def test_status_names_mounts_that_do_not_answer(run: Run, point: Path) -> None:
     assert f"{point}: alive, and no daemon answers for it; clean up: jindopy umount {point}" in result.output
 
 
+def test_status_names_mounts_of_other_users(
+    run: Run, daemon: FakeDaemon, point: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)  # the mount is root's
+    result = run("status")
+    assert f"{point}: mounted by user 0; ask as that user or root\n" in result.output
+    assert "no daemon answers" not in result.output
+
+
 def test_status_names_sockets_without_a_mount(run: Run, daemon: FakeDaemon, tmp_path: Path) -> None:
     (tmp_path / "run/abcdefabcdef.sock").touch()
     result = run("status")

@@ -27,6 +27,7 @@ from jindopy.cli.checks import (
     check_memory,
     check_native,
     check_nofile,
+    check_plain_user,
     check_state,
 )
 from jindopy.cli.checks_storage import check_mount, check_mounts, check_skipped, check_storage, fix_of
@@ -96,6 +97,13 @@ def test_other_users() -> None:
     assert check_allow_other(replace(user, user_allow_other=True)).level == Level.OK
 
 
+def test_what_else_it_costs_not_to_be_root() -> None:
+    assert check_plain_user(FACTS) == []
+    costs = check_plain_user(replace(FACTS, uid=1000))
+    assert [finding.level for finding in costs] == [Level.WARN, Level.OK]
+    assert "read_ahead_kb" in costs[0].fix
+
+
 def test_open_files() -> None:
     assert check_nofile((1024, 65536)).fix == "ulimit -n 4096"
     assert "hard limit" in check_nofile((1024, 1024)).fix
@@ -152,6 +160,17 @@ def test_what_is_wrong_with_a_mount_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         ("128 KiB ahead", "is down", "pins fill", "3 cached blocks", "not set"), told, strict=True
     ):
         assert part in message
+
+
+def test_a_mount_that_tells_versions_apart_weakly_and_one_with_wrong_bytes() -> None:
+    weak = replace(STATUS, mounts=[replace(STATUS.mounts[0], consistency="weak")], notes=[])
+    (finding,) = check_mount(weak, None)
+    assert "by size and time only" in finding.message
+    assert "jindopy evict" in finding.fix
+    told = ["oss://b: changes are told by size and time only (weak consistency)", "the kernel's read-ahead stays"]
+    assert len(list(check_mount(replace(weak, notes=told), None))) == 1
+    wrong = replace(STATUS, notes=[], traffic=replace(STATUS.traffic, bad_objects=2))
+    assert "2 objects arrived with wrong bytes" in next(check_mount(wrong, None)).message
 
 
 def test_dead_mounts_and_stray_sockets_are_failures() -> None:
