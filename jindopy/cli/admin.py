@@ -15,6 +15,7 @@ from jindopy import __version__
 from jindopy.base import mountinfo
 from jindopy.base.errors import JindoError
 from jindopy.base.ident import mount_point_id
+from jindopy.base.mountinfo import Liveness
 from jindopy.base.units import format_duration, format_percent, format_size
 from jindopy.cli.options import connect, run_dir_option, run_dirs
 from jindopy.cli.output import cached_share, count, examples, json_option, paint, print_json, print_table, shown
@@ -27,13 +28,13 @@ STATUS_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Overview:
-    """All mounts: those that answer, those that do not, and those that would not answer this user."""
+    """All mounts: those that answer, those that do not, and those that cannot be asked from here."""
 
     mounts: list[DaemonStatus] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     """One line each: a dead mount, a daemon that does not answer."""
     others: list[str] = field(default_factory=list)
-    """One line each: mounts of other users."""
+    """One line each: mounts of other users, or with sockets in another place."""
 
 
 def answering(paths: Sequence[Path]) -> tuple[list[DaemonStatus], dict[Path, str]]:
@@ -54,18 +55,20 @@ def overview(directories: Sequence[Path]) -> Overview:
     entries = [entry for entry in entries if entry not in others]
     found, silent = answering(sockets([*directories, *(place for entry in entries for place in run_dirs_of(entry))]))
     lines = []
+    elsewhere = [f"{entry.mount_point}: mounted by user {entry.user_id}; ask as that user or root" for entry in others]
     for entry in entries:
-        identity = mount_point_id(entry.mount_point)
+        point, identity = entry.mount_point, mount_point_id(entry.mount_point)
+        if any(mount.mount_id == identity for mount in found):
+            continue
+        has_socket = any(path.stem == identity for path in silent)
         silent = {path: why for path, why in silent.items() if path.stem != identity}
-        if all(mount.mount_id != identity for mount in found):
-            state = mountinfo.probe(entry.mount_point, STATUS_SECONDS).value
-            lines.append(
-                f"{entry.mount_point}: {state}, and no daemon answers for it; clean up: jindopy umount"
-                f" {entry.mount_point}"
-            )
+        state = mountinfo.probe(point, STATUS_SECONDS)
+        if state is Liveness.ALIVE and not has_socket:
+            elsewhere.append(f"{point}: serves files, but has no socket here; was it mounted with another --run-dir?")
+        else:
+            lines.append(f"{point}: {state.value}, and no daemon answers for it; clean up: jindopy umount {point}")
     lines += [f"{path}: no mount belongs to it ({why})" for path, why in silent.items()]
-    theirs = [f"{entry.mount_point}: mounted by user {entry.user_id}; ask as that user or root" for entry in others]
-    return Overview(found, lines, theirs)
+    return Overview(found, lines, elsewhere)
 
 
 @click.command(epilog=examples("jindopy status", "jindopy status /mnt/data", "jindopy status --json"))

@@ -91,10 +91,19 @@ def test_status_of_all(run: Run, daemon: FakeDaemon, point: Path) -> None:
     assert json.loads(run("status", "--json").output)["mounts"][0]["pid"] == 4242
 
 
-def test_status_names_mounts_that_do_not_answer(run: Run, point: Path) -> None:
+def test_status_names_mounts_that_do_not_answer(
+    run: Run, point: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run("status")
+    assert result.exit_code == 0
+    assert f"{point}: serves files, but has no socket here; was it mounted with another --run-dir?" in result.output
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / f"{mount_point_id(str(point))}.sock").touch()
     result = run("status")
     assert result.exit_code == 1
     assert f"{point}: alive, and no daemon answers for it; clean up: jindopy umount {point}" in result.output
+    monkeypatch.setattr(mountinfo, "probe", lambda path, seconds: mountinfo.Liveness.DEAD)
+    assert f"{point}: dead, and no daemon answers for it" in run("status").output
 
 
 def test_status_names_mounts_of_other_users(
