@@ -7,6 +7,7 @@ it.  Nothing here knows how requests arrive (FUSE, a Python reader).
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from pathlib import Path
 from typing import Final, NamedTuple, final
@@ -14,6 +15,7 @@ from typing import Final, NamedTuple, final
 from jindopy._ext.blockstore import TierSpec
 from jindopy._ext.iobuf import BufferPool
 from jindopy.base.clock import Deadline
+from jindopy.base.errors import CacheFull
 from jindopy.base.ident import BLOCK_BYTES, MountId, UfsId
 from jindopy.cache.fill import FillConfig, Filler
 from jindopy.cache.store import Cache
@@ -31,6 +33,8 @@ from jindopy.ufs.layers import LayerConfig, wrap
 from jindopy.ufs.registry import open_driver
 from jindopy.vfs.checksums import ChecksumLearner
 from jindopy.vfs.operations import Vfs, VfsConfig
+
+LOG = logging.getLogger("jindopy.mount")
 
 CHECK_SECONDS_MAX: Final = 20.0
 """Proving endpoint, bucket and key at the start: well inside the command's own 30 s."""
@@ -105,7 +109,7 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
             )
         )
     cache = Cache([_tier_spec(tier) for tier in settings.tiers])
-    on_exit(cache.close)
+    on_exit(_close_cache, cache)
     master = EmbeddedMaster(
         Path(settings.state_dir),
         requests,
@@ -149,6 +153,14 @@ def _prefetch_config(settings: MountSettings, buffer_bytes: int) -> PrefetchConf
         flying_bytes_max=buffer_bytes // 4,
         neighbours=NeighbourConfig(reach_bytes=settings.prefetch_bytes_max),
     )
+
+
+def _close_cache(cache: Cache) -> None:
+    """Close it; that a full disk has no room for a snapshot of the index costs the next start time and nothing else."""
+    try:
+        cache.close()
+    except CacheFull as error:
+        LOG.warning("%s; what is cached stays, the next start reads the whole index", error)
 
 
 def _tier_spec(tier: CacheTier) -> TierSpec:
