@@ -11,7 +11,16 @@ import pytest
 
 from jindopy.config.settings import CacheTier
 from tests.emulator_fixture import running_emulator
-from tests.fault_fixture import KEYS, bucket_settings, cached_bytes, check_all, fill_store, known_objects, status
+from tests.fault_fixture import (
+    BUCKET,
+    KEYS,
+    bucket_settings,
+    cached_bytes,
+    check_all,
+    fill_store,
+    known_objects,
+    status,
+)
 from tests.mount_fixture import MIB, end_mount, start_mount
 
 pytestmark = [pytest.mark.root]
@@ -76,3 +85,29 @@ def test_a_full_cache_disk(tmp_path: Path, disk: Path) -> None:
             assert "CRC" not in mount.log
         finally:
             end_mount(mount)
+
+
+def test_a_full_disk_below_the_namespace(tmp_path: Path, disk: Path) -> None:
+    objects = {f"{folder}/{name}": data for folder in ("known", "new") for name, data in known_objects(5, 0).items()}
+    for folder in ("known", "new"):
+        (tmp_path / "store" / BUCKET / folder).mkdir(parents=True)
+    fill_store(tmp_path / "store", objects)
+    known = {name: data for name, data in objects.items() if name.startswith("known/")}
+    with running_emulator(tmp_path / "store") as emulator:
+        mount = start_mount(bucket_settings(tmp_path / "work", emulator, state_dir=str(disk / "state")), KEYS)
+        try:
+            check_all(mount, known)
+            foreign = fill_up(disk)
+            check_all(mount, known)
+            for name in ("new", "new/small-000"):
+                with pytest.raises(OSError) as failure:
+                    (mount.path / name).stat()
+                    list((mount.path / name).iterdir())
+                assert failure.value.errno == errno.EIO
+            assert f"{disk}/state/namespace.db: the disk is full; free some space" in mount.log
+            foreign.unlink()
+            check_all(mount, objects)
+        finally:
+            end_mount(mount)
+        assert mount.process.returncode == 0
+        assert "Traceback" not in mount.log
