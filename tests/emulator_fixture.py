@@ -108,6 +108,36 @@ def running_emulator(root: Path, *, environment: dict[str, str] | None = None, *
         process.stdout.close()
 
 
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A throw-away certificate, trusted by whoever is told its file, and its key: for 127.0.0.1 and oss.example.com."""
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "emulator")])
+    names = [x509.DNSName("oss.example.com"), x509.DNSName("*.oss.example.com")]
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address, *names]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = directory / "cert.pem", directory / "key.pem"
+    certificate_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_file.touch(mode=0o600)
+    form = serialization.PrivateFormat.PKCS8
+    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    return certificate_file, key_file
+
+
 def _first_line(process: subprocess.Popen[bytes]) -> bytes:
     import selectors
 

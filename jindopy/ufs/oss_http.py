@@ -8,7 +8,8 @@ oss2's, which copies each byte more often, 1.1-2.4) and 0.3 ms of CPU for a smal
 Bounds: connecting takes at most ``connect_seconds``, silence at most ``silence_seconds``, both less when the deadline
 is nearer; the deadline is looked at between two reads of the socket.  The pool keeps ``connections`` open and opens
 more when all are busy (``layers.Limited`` bounds those).  A connection goes back to the pool only behind a fully read
-body.  Redirects are never followed: a signed request belongs to one host.
+body.  Redirects are never followed: a signed request belongs to one host.  A proxy (``oss_proxy``) sees plain requests
+whole and of encrypted ones the host's name.
 
 Every failure below HTTP becomes Unavailable with what to check; nothing here retries.
 """
@@ -27,6 +28,7 @@ from urllib3.exceptions import (
     HTTPError,
     NameResolutionError,
     NewConnectionError,
+    ProxyError,
     ReadTimeoutError,
     SSLError,
 )
@@ -161,6 +163,9 @@ class Transport:
     def __init__(self, options: OssOptions) -> None:
         self._options = options
         self._pool = self._new_pool()
+        # A proxy is told the whole address of what is plain; what is encrypted goes through a tunnel.
+        host = f"[{options.request_host}]" if ":" in options.request_host else options.request_host
+        self._before_path = f"http://{host}:{options.port}" if options.proxy and not options.secure else ""
 
     def send(
         self,
@@ -180,11 +185,12 @@ class Transport:
         try:
             answer = self._pool.urlopen(
                 method,
-                target,
+                self._before_path + target,
                 body=body,
                 headers=headers,
                 retries=False,
                 redirect=False,
+                assert_same_host=False,  # to a proxy, the address is another host's
                 timeout=timeout,
                 preload_content=False,
                 decode_content=False,
@@ -207,14 +213,24 @@ class Transport:
 
     def _new_pool(self) -> urllib3.HTTPConnectionPool:
         options = self._options
-        if not options.secure:
+        context: ssl.SSLContext | None = None
+        if options.secure:
+            try:
+                context = ssl.create_default_context(cafile=options.ca_file or None)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(
+                    f"fs.oss.ca.file={options.ca_file}: {_cause(error)}; it must hold PEM certificates"
+                ) from None
+        if options.proxy is not None:
+            authorization = options.proxy.authorization
+            return urllib3.ProxyManager(
+                options.proxy.url,
+                proxy_headers={"Proxy-Authorization": authorization} if authorization else None,
+                maxsize=options.connections,
+                ssl_context=context,
+            ).connection_from_host(options.request_host, options.port, "https" if options.secure else "http")
+        if context is None:
             return urllib3.HTTPConnectionPool(options.request_host, options.port, maxsize=options.connections)
-        try:
-            context = ssl.create_default_context(cafile=options.ca_file or None)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"fs.oss.ca.file={options.ca_file}: {_cause(error)}; it must hold PEM certificates"
-            ) from None
         return urllib3.HTTPSConnectionPool(
             options.request_host, options.port, maxsize=options.connections, ssl_context=context
         )
@@ -225,6 +241,8 @@ class Transport:
         kind: type[Unavailable | BadAnswer] = Unavailable
         if isinstance(error, NameResolutionError):
             text = f"the name {options.request_host} cannot be resolved; check fs.oss.endpoint, the bucket and DNS"
+        elif isinstance(error, ProxyError) and options.proxy is not None:
+            text = f"no way through the proxy {options.proxy.url} ({_cause(error)}); check https_proxy and no_proxy"
         elif isinstance(error, NewConnectionError):
             text = (
                 f"no connection ({_cause(error)}); check fs.oss.endpoint, and that this machine may reach it {inside}"

@@ -11,6 +11,7 @@
     fs.oss.ca.file                           certificates to trust instead of the system's
 
 Each also as ``fs.oss.bucket.NAME.*`` for one bucket.  Options under other names belong to others and are left alone.
+Proxies come from the environment (``oss_proxy``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from jindopy.base.errors import ConfigError
+from jindopy.ufs.oss_proxy import Proxy, proxy_of
 from jindopy.ufs.uri import UfsUri
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
@@ -53,6 +55,7 @@ class OssOptions(NamedTuple):
     silence_seconds: float
     connections: int
     ca_file: str
+    proxy: Proxy | None = None
 
     @property
     def endpoint(self) -> str:
@@ -96,7 +99,7 @@ def parse_options(uri: UfsUri, given: Mapping[str, str], environ: Mapping[str, s
     if region and not _REGION.fullmatch(region):
         raise ConfigError(f"fs.oss.region={region!r} is no region; it looks like cn-hangzhou")
     cname = _flag(options, "cname.enable", False)
-    return OssOptions(
+    made = OssOptions(
         bucket=bucket,
         secure=secure,
         host=host,
@@ -110,6 +113,7 @@ def parse_options(uri: UfsUri, given: Mapping[str, str], environ: Mapping[str, s
         connections=_number(options, "max.connections.per.host", 100),
         ca_file=options.get("ca.file", ""),
     )
+    return made._replace(proxy=proxy_of(secure, made.request_host, port, environ))
 
 
 def region_of(host: str) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from emulator_fixture import ACCESS_KEY_ID, ACCESS_KEY_SECRET, Emulator, running_emulator
+from emulator_fixture import ACCESS_KEY_ID, ACCESS_KEY_SECRET, Emulator, certificate, running_emulator
 
 from jindopy._ext.crc64 import crc64
 
@@ -360,31 +360,6 @@ def test_only_the_chosen_signature(tmp_path: Path) -> None:
     with running_emulator(tmp_path, buckets=["demo"], signature="v4") as emulator, Client.to(emulator) as client:
         status, _, body = client.ask(signed("GET", "/demo/p"))
         assert (status, b"AccessDenied" in body) == (403, True)
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    import datetime
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "emulator")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / "cert.pem", folder / "key.pem"
-    certificate_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8
-    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-    return certificate_file, key_file
 
 
 def test_tls(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from contracts.ufs import pages, read_all, soon
-from emulator_fixture import Emulator, running_emulator
+from emulator_fixture import Emulator, certificate, running_emulator
 
 from jindopy.base import errors
 from jindopy.base.clock import Deadline
@@ -375,13 +375,15 @@ def test_bucket_in_the_host_name(tmp_path: Path) -> None:
 
 
 def test_tls_needs_a_certificate_it_trusts(tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path)
-    with running_emulator(tmp_path / "root", buckets=["bucket"], tls_cert=certificate, tls_key=key) as emulator:
+    certificate_file, key_file = certificate(tmp_path)
+    with running_emulator(
+        tmp_path / "root", buckets=["bucket"], tls_cert=certificate_file, tls_key=key_file
+    ) as emulator:
         assert emulator.endpoint.startswith("https://")
         for error in failing(opened(emulator)):
             assert type(error) is errors.BadAnswer
             assert "fs.oss.ca.file" in error.message
-        driver = opened(emulator, ca_file=str(certificate))
+        driver = opened(emulator, ca_file=str(certificate_file))
         data = os.urandom(3_000_000)
         made = driver.put(b"secret", data, deadline=soon())
         assert read_all(driver, b"secret", len(data), token=made.token) == data
@@ -392,35 +394,3 @@ def test_tls_needs_a_certificate_it_trusts(tmp_path: Path) -> None:
         with pytest.raises(errors.UfsError):
             plain.check(deadline=soon())
         plain.close()
-
-
-def self_signed(directory: Path) -> tuple[Path, Path]:
-    import datetime
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = directory / "cert.pem", directory / "key.pem"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.touch(mode=0o600)
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate_file, key_file
