@@ -38,7 +38,8 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture(autouse=True)
-def _calm(emulator: Emulator) -> Iterator[None]:
+def _calm(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("no_proxy", "*")  # whatever this machine's programs use
     yield
     emulator.set_conditions(faults=[], clock_offset_seconds=0.0, latency_seconds=0.0)
 

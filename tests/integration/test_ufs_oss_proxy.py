@@ -125,6 +125,13 @@ def encrypted(tmp_path: Path) -> Iterator[tuple[Proxy, Path]]:
             yield proxy, authority
 
 
+@pytest.fixture(autouse=True)
+def _no_other_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "http_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 def opened(endpoint: str, **options: str) -> Driver:
     given = {"fs.oss.endpoint": endpoint, "fs.oss.region": "cn-hangzhou"}
     given |= {f"fs.oss.{name.replace('_', '.')}": value for name, value in options.items()}
