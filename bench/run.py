@@ -1,8 +1,8 @@
 """``make bench [GROUP=...]``: runs the scenarios, prints the table and keeps it in bench/results.json.
 
-A scenario is a test under bench/scenarios (``test_<group>.py``) that measures with pytest-benchmark and records figures
-by name with the ``record`` fixture.  Exit code 1 when a scenario failed, a bar does not hold or a figure of the group
-was not measured.
+A scenario is a test under bench/scenarios (``test_<group>.py``, ``test_<group>_<what>.py``) that measures with
+pytest-benchmark and records figures by name with the ``record`` fixture.  Exit code 1 when a scenario failed, a bar
+does not hold or a figure of the group was not measured.
 """
 
 from __future__ import annotations
@@ -48,7 +48,12 @@ def main() -> int:
 
 def run_scenarios(wanted: dict[str, Figure], out: Path, figure: str | None) -> int:
     """Pytest over the groups' files; returns its exit code."""
-    files = [str(SCENARIOS / f"test_{group}.py") for group in sorted({figure.group for figure in wanted.values()})]
+    groups = sorted({figure.group for figure in wanted.values()})
+    files = [
+        str(file)
+        for group in groups
+        for file in sorted({*SCENARIOS.glob(f"test_{group}.py"), *SCENARIOS.glob(f"test_{group}_*.py")})
+    ]
     command = [
         *(
             sys.executable,

@@ -60,6 +60,27 @@ def bare_bytes_per_second(server: Server, bucket: str, key: str, size_bytes: int
     return size_bytes / (max(end for _, end in spans) - min(start for start, _ in spans))
 
 
+def bare_gets_per_second(server: Server, bucket: str, keys: Sequence[str], processes: int = PROCESSES) -> float:
+    """Whole objects a second, each process asking for one after the other."""
+    with concurrent.futures.ProcessPoolExecutor(processes) as pool:
+        jobs = [pool.submit(_get_each, server.endpoint, bucket, keys[n::processes]) for n in range(processes)]
+        spans = [job.result() for job in jobs]
+    return len(keys) / (max(end for _, end in spans) - min(start for start, _ in spans))
+
+
+def _get_each(endpoint: str, bucket: str, keys: Sequence[str]) -> tuple[float, float]:
+    start = time.monotonic()
+    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=60)
+    for key in keys:
+        connection.request("GET", _signed(f"/{bucket}/{key}", {}, ""))
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"GET refused: {body[:500]!r}")
+    connection.close()
+    return start, time.monotonic()
+
+
 def _get_all(endpoint: str, bucket: str, key: str, ranges: list[tuple[int, int]]) -> tuple[float, float]:
     start = time.monotonic()
     buffer = bytearray(1 << 20)

@@ -4,6 +4,8 @@
  *   reader seq FILE BLOCK_BYTES      one file from open to last byte
  *   reader small LIST PROCESSES      each file of LIST (a path a line) opened, read and closed; the files are dealt out
  *                                    to PROCESSES processes, which start together
+ *   reader opens LIST A_SECOND       each file of LIST opened, read and closed, A_SECOND of them; how long they took
+ *   reader random FILE COUNT SEED    COUNT reads of 4 KiB at random aligned offsets; how many blocks of 1 MiB they touch
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -71,9 +73,10 @@ static int run_seq(const char *path, size_t block)
     return 0;
 }
 
-static int run_small(const char *list, int processes)
+static char *paths[MAX_FILES];
+
+static size_t read_list(const char *list)
 {
-    static char *paths[MAX_FILES];
     size_t count = 0, room = 0;
     char *line = NULL;
     ssize_t length;
@@ -85,7 +88,12 @@ static int run_small(const char *list, int processes)
         paths[count++] = strdup(line);
     }
     fclose(file);
+    return count;
+}
 
+static int run_small(const char *list, int processes)
+{
+    size_t count = read_list(list);
     int64_t *bytes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int ready[2], go[2];
     if (bytes == MAP_FAILED || processes < 1 || processes > 512 || pipe(ready) || pipe(go))
@@ -124,12 +132,79 @@ static int run_small(const char *list, int processes)
     return failed;
 }
 
+static int by_size(const void *one, const void *two)
+{
+    int64_t a = *(const int64_t *)one, b = *(const int64_t *)two;
+    return (a > b) - (a < b);
+}
+
+static int run_opens(const char *list, long a_second)
+{
+    size_t count = read_list(list);
+    char *buffer = page_aligned(SMALL_BLOCK);
+    int64_t *opens = calloc(count, sizeof *opens), *reads = calloc(count, sizeof *reads);
+    if (!opens || !reads || count == 0 || a_second < 1)
+        die("set-up");
+    int64_t start = now_ns();
+    for (size_t i = 0; i < count; i++) {
+        int64_t due = start + (int64_t)i * 1000000000LL / a_second;
+        struct timespec until = {due / 1000000000LL, due % 1000000000LL};
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+        int64_t before = now_ns();
+        int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+        opens[i] = now_ns() - before;
+        if (fd < 0)
+            die(paths[i]);
+        ssize_t got;
+        while ((got = read(fd, buffer, SMALL_BLOCK)) > 0)
+            ;
+        if (got < 0)
+            die(paths[i]);
+        reads[i] = now_ns() - before;
+        close(fd);
+    }
+    int64_t end = now_ns();
+    qsort(opens, count, sizeof *opens, by_size);
+    qsort(reads, count, sizeof *reads, by_size);
+    printf("{\"ns\": %lld, \"open_p50_ns\": %lld, \"open_p99_ns\": %lld, \"open_max_ns\": %lld, \"read_p99_ns\": %lld}\n",
+           (long long)(end - start), (long long)opens[count / 2], (long long)opens[count * 99 / 100],
+           (long long)opens[count - 1], (long long)reads[count * 99 / 100]);
+    return 0;
+}
+
+static int run_random(const char *path, long count, unsigned seed)
+{
+    static unsigned char touched[1 << 20];
+    char *buffer = page_aligned(4096);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    if (size < 4096 || size >> 20 > (off_t)sizeof touched)
+        die(path);
+    long blocks = 0;
+    srandom(seed);
+    for (long i = 0; i < count; i++) {
+        off_t offset = random() % (size / 4096) * 4096;
+        if (pread(fd, buffer, 4096, offset) != 4096)
+            die(path);
+        blocks += !touched[offset >> 20];
+        touched[offset >> 20] = 1;
+    }
+    close(fd);
+    printf("{\"blocks\": %ld}\n", blocks);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "seq") == 0)
         return run_seq(argv[2], strtoul(argv[3], NULL, 10));
     if (argc == 4 && strcmp(argv[1], "small") == 0)
         return run_small(argv[2], atoi(argv[3]));
-    fprintf(stderr, "usage: reader seq FILE BLOCK_BYTES | reader small LIST PROCESSES\n");
+    if (argc == 4 && strcmp(argv[1], "opens") == 0)
+        return run_opens(argv[2], atol(argv[3]));
+    if (argc == 5 && strcmp(argv[1], "random") == 0)
+        return run_random(argv[2], atol(argv[3]), (unsigned)atol(argv[4]));
+    fprintf(stderr, "usage: reader seq FILE BLOCK_BYTES | small LIST PROCESSES | opens LIST A_SECOND"
+                    " | random FILE COUNT SEED\n");
     return 2;
 }

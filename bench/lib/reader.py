@@ -24,14 +24,44 @@ class Read(NamedTuple):
 
 def sequential(path: Path) -> Read:
     """One file, 1 MiB at a time, from open to last byte."""
-    return _run("seq", str(path), str(BLOCK_BYTES))
+    return _read("seq", str(path), str(BLOCK_BYTES))
 
 
 def small(paths: Iterable[Path], processes: int, scratch: Path) -> Read:
     """Many files, dealt out to so many processes."""
     listing = scratch / "reader-files.txt"
     listing.write_text("".join(f"{path}\n" for path in paths))
-    return _run("small", str(listing), str(processes))
+    return _read("small", str(listing), str(processes))
+
+
+class Opens(NamedTuple):
+    """How long the opens of a run took, in milliseconds: the median, 99 of 100, the longest."""
+
+    median_ms: float
+    p99_ms: float
+    max_ms: float
+    read_p99_ms: float
+    """From before the open to behind the last byte."""
+    seconds: float
+
+
+def opens(paths: Iterable[Path], a_second: int, scratch: Path) -> Opens:
+    """Files opened, read and closed one after the other, so many ``a_second``; each is timed."""
+    listing = scratch / "reader-opens.txt"
+    listing.write_text("".join(f"{path}\n" for path in paths))
+    told = _run("opens", str(listing), str(a_second))
+    return Opens(
+        told["open_p50_ns"] / 1e6,
+        told["open_p99_ns"] / 1e6,
+        told["open_max_ns"] / 1e6,
+        told["read_p99_ns"] / 1e6,
+        told["ns"] / 1e9,
+    )
+
+
+def random_reads(path: Path, count: int, seed: int) -> int:
+    """So many reads of 4 KiB at random aligned offsets; returns how many blocks of 1 MiB they touched."""
+    return int(_run("random", str(path), str(count), str(seed))["blocks"])
 
 
 def compile_reader() -> Path:
@@ -42,9 +72,14 @@ def compile_reader() -> Path:
     return BINARY
 
 
-def _run(*arguments: str) -> Read:
+def _read(*arguments: str) -> Read:
+    told = _run(*arguments)
+    return Read(told["ns"] / 1e9, told["bytes"], told.get("first_byte_ns", 0) / 1e9)
+
+
+def _run(*arguments: str) -> dict[str, int]:
     output = subprocess.run(
         [str(compile_reader()), *arguments], check=True, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
     ).stdout
-    told = json.loads(output)
-    return Read(told["ns"] / 1e9, told["bytes"], told.get("first_byte_ns", 0) / 1e9)
+    told: dict[str, int] = json.loads(output)
+    return told
