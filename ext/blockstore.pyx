@@ -67,7 +67,7 @@ from jindopy._ext.blocktable cimport (
     table_owner,
     table_pin,
 )
-from jindopy._ext.blockviews cimport list_files, stat_one, stat_tier
+from jindopy._ext.blockviews cimport list_cids, list_files, stat_one, stat_tier
 from jindopy._ext.crc64 cimport crc64_combine
 from jindopy._ext.iobuf cimport SealedBuffer
 from jindopy._ext.pthreads cimport pthread_mutex_lock, pthread_mutex_unlock
@@ -193,6 +193,9 @@ cdef class BlockStore:
 
     def files(self):
         return list_files(self.store, self.names)
+
+    def cids(self, bint pinned=False):
+        return list_cids(self.store, pinned)
 
     cdef Entry* lease_existing(self, bytes cid) except? NULL:
         # A lease on an entry that is there; NULL without an exception when there is none.

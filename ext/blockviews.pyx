@@ -131,6 +131,30 @@ cdef list list_files(Store* store, list names):
         free(copies)
 
 
+cdef bytes list_cids(Store* store, bint pinned):
+    cdef uint8_t* cids
+    cdef Entry* entry
+    cdef size_t count = 0
+    cdef size_t i
+    with nogil:
+        pthread_mutex_lock(&store.lock)
+        cids = <uint8_t*>malloc((store.table.count + 1) * 16)
+        for i in range(store.table.bucket_count if cids != NULL else 0):
+            entry = store.table.buckets[i]
+            while entry != NULL:
+                if not pinned or entry.flags & ENTRY_PINNED:
+                    memcpy(cids + 16 * count, entry.cid, 16)
+                    count += 1
+                entry = entry.next
+        pthread_mutex_unlock(&store.lock)
+    if cids == NULL:
+        raise MemoryError
+    try:
+        return <bytes>cids[:16 * count]
+    finally:
+        free(cids)
+
+
 cdef object stat_tier(Store* store, int level, str name, str path):
     cdef Level held
     cdef uint64_t used, evicted, quota

@@ -76,7 +76,9 @@ class BlockStore:
     def peek(self, cid: bytes) -> FileStat | None:
         """What is cached of a version, without a lease or touching the LRU."""
     def files(self) -> list[FileStat]:
-        """All entries, least recently used first."""
+        """All entries, least recently used first: half a second of GIL and 170 MB for a million."""
+    def cids(self, pinned: bool = False) -> bytes:
+        """Cids of all entries, or of those that are pinned: 16 bytes each, one behind the other, in no order."""
     def pin(self, cid: bytes, pinned: bool) -> bool:
         """Set or clear the pin; False when there is no such entry."""
     def evict(self, cid: bytes) -> int:

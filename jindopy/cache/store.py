@@ -19,7 +19,7 @@ from jindopy._ext.blockstore import BlockStore, CacheFile, FileStat, ScrubResult
 from jindopy._ext.iobuf import SealedBuffer
 from jindopy.base.clock import REAL_CLOCK, Clock
 from jindopy.base.errors import CacheError, CacheFull
-from jindopy.base.ident import Cid, FileVersion, UfsId
+from jindopy.base.ident import CID_BYTES, Cid, FileVersion, UfsId
 from jindopy.cache.health import DiskHealth, DiskState
 
 LOG = logging.getLogger("jindopy.cache")
@@ -83,9 +83,10 @@ class Cache:
         """Drop a version; returns object bytes freed."""
         return self._store.evict(cid)
 
-    def files(self) -> list[FileStat]:
-        """All versions with an entry, least recently used first."""
-        return self._store.files()
+    def cids(self, *, pinned: bool = False) -> list[Cid]:
+        """Of all versions with an entry, or of those that are pinned: a million take 0.2 s."""
+        joined = self._store.cids(pinned)
+        return [Cid(joined[at : at + CID_BYTES]) for at in range(0, len(joined), CID_BYTES)]
 
     def scrub(self, cid: Cid) -> ScrubResult:
         """Check a version's blocks."""

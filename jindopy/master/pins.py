@@ -55,7 +55,7 @@ class Flags(Protocol):
 
     def peek(self, cid: Cid) -> FileStat | None: ...
 
-    def files(self) -> list[FileStat]: ...
+    def cids(self, *, pinned: bool = False) -> list[Cid]: ...
 
     def pin(self, cid: Cid, pinned: bool) -> bool: ...
 
@@ -158,7 +158,7 @@ class Pins:
     def _reconcile(self, deadline: Deadline) -> None:
         if not self._paths and not any(tier.pinned_bytes for tier in self._cache.stats()):
             return  # spares listing the cache where nobody pins
-        stale = {Cid(file.cid) for file in self._cache.files() if file.pinned}
+        stale = set(self._cache.cids(pinned=True))
         for _, version in self._pinned(deadline):
             if self._closed.is_set():
                 return

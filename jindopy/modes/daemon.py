@@ -280,7 +280,7 @@ class Daemon:
 
     def scrub(self) -> Iterator[ScrubProgress]:
         """Read and check every cached block; bad ones are dropped and named."""
-        cids = [Cid(file.cid) for file in self._cache.files()]
+        cids = self._cache.cids()
         blocks_checked = blocks_bad = 0
         bad: set[bytes] = set()
         tick = Deadline.after(SCRUB_TICK_SECONDS, self._clock)

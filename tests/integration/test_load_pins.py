@@ -26,7 +26,7 @@ def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LoadBench]
 
 
 def pinned(bench: LoadBench) -> set[bytes]:
-    return {file.cid for file in bench.cache.files() if file.pinned}
+    return set(bench.cache.cids(pinned=True))
 
 
 def test_evict_frees_what_is_below_the_paths(bench: LoadBench) -> None:

@@ -145,6 +145,9 @@ def test_eviction_takes_the_least_recently_used_and_spares_pins(make: MakeStore)
     store = make(quota_bytes=8 * MIB + MIB // 2, high=1.0, low=0.5)
     assert {stat.cid for stat in store.files()} == held
     assert [stat.cid for stat in store.files() if stat.pinned] == [cids[1]]
+    assert store.cids(True) == cids[1]
+    assert len(store.cids()) == 16 * len(held)
+    assert {store.cids()[at : at + 16] for at in range(0, 16 * len(held), 16)} == held
     assert store.pin(cids[1], False)
     for cid in cids[12:]:
         use(cid)
