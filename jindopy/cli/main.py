@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "pin": Known("jindopy.cli.data:pin", "Keep files in the cache whatever else is read."),
     "unpin": Known("jindopy.cli.data:unpin", "Let pinned files be evicted again."),
     "doctor": Known("jindopy.cli.doctor:doctor", "Check kernel, permissions, storage, clock and disk."),
+    "bench": Known("jindopy.cli.bench:bench", "Measure storage, a mount or a directory, and say what limits it."),
     "emulator": Known("jindopy.cli.emulator:emulator", "Serve a directory as object storage, for tests and demos."),
     "completion": Known("jindopy.cli.admin:completion", "Print the completion script of a shell."),
     "version": Known("jindopy.cli.admin:version", "Print version and build."),
