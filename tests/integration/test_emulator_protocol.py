@@ -315,6 +315,51 @@ def test_line_and_latency(calm: Emulator) -> None:
     assert 0.9 * 3 * MB / 6e6 < finished[-1] < 1.4 * 3 * MB / 6e6
 
 
+def test_the_options_of_the_command_line_hold(tmp_path: Path) -> None:
+    options = {"latency": "20ms", "bandwidth": "100MB/s", "bandwidth_per_client": "2MB/s", "processes": 2}
+    with running_emulator(tmp_path, buckets=["demo"], fail_rate=0.2, fail_seed=5, **options) as emulator:
+        conditions = emulator.control("GET", "conditions")
+        assert conditions["latency_seconds"] == 0.02
+        assert (conditions["bandwidth_bytes"], conditions["bandwidth_per_client_bytes"]) == (100_000_000, 2_000_000)
+        put(emulator, "small", b"x")
+        put(emulator, "m", os.urandom(MB))
+
+        def ask_all(_: int) -> list[int]:
+            with Client.to(emulator) as client:
+                return [client.ask(signed("GET", "/demo/small"))[0] for _ in range(50)]
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = [status for some in pool.map(ask_all, range(8)) for status in some]
+        failed = answers.count(503)
+        assert answers.count(200) == 400 - failed
+        assert 40 < failed < 120, "a fifth of 400"
+        assert emulator.stats()["faults"] == failed
+        emulator.set_faults()
+        started = time.monotonic()
+        ask_all(0)
+        assert time.monotonic() - started >= 50 * 0.02
+        with Client.to(emulator) as client:
+            started = time.monotonic()
+            assert len(client.ask(signed("GET", "/demo/m"))[2]) == MB
+        assert 0.9 * MB / 2e6 < time.monotonic() - started < 3 * MB / 2e6
+
+
+def test_requests_and_bytes_are_counted_over_all_processes(tmp_path: Path) -> None:
+    with running_emulator(tmp_path, buckets=["demo"], processes=2) as emulator:
+        body = os.urandom(300_000)
+        for number in range(12):  # a connection each: the kernel spreads them
+            with Client.to(emulator) as client:
+                assert client.ask(signed("PUT", f"/demo/{number}", body=body))[0] == 200
+                assert client.ask(signed("GET", f"/demo/{number}"))[2] == body
+                assert client.ask(signed("GET", "/demo/nothing"))[0] == 404
+        counted = emulator.stats()
+        assert (counted["PutObject"], counted["GetObject"], counted["answers_4xx"]) == (12, 24, 12)
+        for name in ("bytes_sent", "bytes_received"):
+            assert 12 * len(body) < counted[name] < 12 * (len(body) + 5000), name
+        emulator.reset_stats()
+        assert emulator.stats()["GetObject"] == 0
+
+
 def test_synthetic_objects(emulator: Emulator) -> None:
     with Client.to(emulator) as client:
         status, headers, body = client.ask(signed("GET", "/meta/p001/o000009"))
