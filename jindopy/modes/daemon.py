@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
-from jindopy.base.ident import Cid, Kind, MountId
+from jindopy.base.ident import Kind, MountId
 from jindopy.base.units import format_size
 from jindopy.cache.fill import Filler
 from jindopy.cache.store import Cache

@@ -163,6 +163,18 @@ def _ready_writer(descriptor: int | None) -> Callable[[Readiness], None]:
     return write
 
 
+def _terminal_writer(settings: MountSettings) -> Callable[[Readiness], None]:
+    """In the foreground: the error, or the line about the mount unless the log shows it on the terminal already."""
+
+    def write(readiness: Readiness) -> None:
+        if not readiness.ready:
+            sys.stderr.write(f"jindopy: {readiness.error}\n")
+        elif settings.log_file:
+            sys.stderr.write(settings.mounted_line(readiness.pid) + "\n")
+
+    return write
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the daemon process; returns its exit code."""
     parser = argparse.ArgumentParser(prog="jindopy-mount-daemon")
@@ -170,24 +182,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ready-fd", type=int)
     options = parser.parse_args(arguments)
     ready = _ready_writer(options.ready_fd)
+    log_is_terminal = False
     try:
         settings = _read_settings(options.settings_fd)
+        if options.ready_fd is None:
+            ready = _terminal_writer(settings)
+            log_is_terminal = not settings.log_file
         # Blocked before any thread exists, so that only the one that waits for them gets them.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         # llfuse wakes its workers with SIGUSR1 at the end; its default action would kill the process.
         signal.signal(signal.SIGUSR1, lambda *_: None)
         sys.setswitchinterval(GIL_SWITCH_SECONDS)
         logs.configure(settings.log_file, settings.log_format, settings.log_level)
-        if options.ready_fd is None:
-
-            def ready(readiness: Readiness) -> None:
-                sys.stderr.write(settings.mounted_line(readiness.pid) + "\n")
-
         MountProcess(settings).run(ready)
     except JindoError as error:
-        LOG.error("%s", error)
-        if options.ready_fd is None:
-            sys.stderr.write(f"jindopy: {error}\n")
+        if not log_is_terminal:
+            LOG.error("%s", error)
         ready(Readiness(ready=False, pid=os.getpid(), error=error.message, exit_code=error.exit_code))
         return error.exit_code
     except Exception as error:

@@ -204,7 +204,18 @@ def test_foreground(command: Command, tmp_path: Path, data: Path) -> None:
             _, told = process.communicate()
             ending.cancel()
         assert process.returncode == 0
-        assert f"mounted local://{data} at {second.point} (pid {process.pid}" in told
+        assert told.count(f"mounted local://{data} at {second.point} (pid {process.pid}") == 1
+
+
+@pytest.mark.parametrize("log", ["terminal", "file"])
+def test_foreground_fails_with_one_line(tmp_path: Path, log: str) -> None:
+    with installed_command(tmp_path) as command:
+        if log == "terminal":
+            del command.environ["JINDOPY_LOG_FILE"]
+        done = command.mount("-f", "local:///nowhere")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr == "jindopy: local:///nowhere: no such directory; create it or check the path\n"
+        assert not command.mounted()
 
 
 def _until(condition: object) -> None:
