@@ -3,10 +3,11 @@
 Flow     A missing block becomes a *flight*, consecutive ones of a version one *task*, which is one ranged GET.  The
          body streams into block buffers; each block is sealed (CRC), stored and handed to its waiters as soon as it is
          complete, so nobody waits for the rest of the GET.  Whoever wants a block that is on its way joins its flight.
-Bounds   ``threads`` GETs at a time, of which background work (read-ahead, load) gets all but DEMAND_RESERVE; memory
-         by the BufferPool; a task is at most ``get_bytes_max``.  A demand for a queued block lifts its task to the
-         front.  Blocks that the cache would not keep stay in a small memory of recent ones, or a reader with 128 KiB
-         requests would fetch a block eight times.
+Bounds   ``threads`` GETs at a time, of which background work (read-ahead, load) gets all but DEMAND_RESERVE; when
+         readers find all of them busy, up to ``demand_threads`` more, so that no reader waits for another's read-ahead.
+         Memory by the BufferPool; a task is at most ``get_bytes_max``.  A demand for a queued block lifts its task to
+         the front.  Blocks that the cache would not keep stay in a small memory of recent ones, or a reader with
+         128 KiB requests would fetch a block eight times.
 Locks    ``_lock`` guards queue, flights and recents; never held across I/O or waits for memory.
 Failure  An error ends the task's remaining flights with that error; the next request starts anew.  Retry of requests
          is the driver layers' business.  VersionChanged and ObjectNotFound reach the reader, who turns them to ESTALE.
@@ -61,6 +62,8 @@ class FillConfig:
     """Bounds of the fill."""
 
     threads: int = 16
+    demand_threads: int = 64
+    """As many more as readers wait at one time; they are started when first needed."""
     get_bytes_max: int = 4 * BLOCK_BYTES
     """4 MiB: at 100 MB/s and 20 ms to the first byte eight such GETs keep a link full, and a reader who joins the
     last block of one on a 12 MB/s link waits 0.35 s at most."""
@@ -173,17 +176,17 @@ class Filler:
         self._queue: list[tuple[int, int, _Task]] = []
         self._sequence = itertools.count()
         self._background_running = 0
+        self._idle = 0
+        self._demands = 0
+        """Queued for readers and not begun."""
         self._recent: OrderedDict[tuple[Cid, int], SealedBuffer] = OrderedDict()
         self._landings = 0
         self._landed: OrderedDict[tuple[Cid, int], int] = OrderedDict()
         """The last LANDED_MAX blocks that were kept, with the count of landings at that time."""
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"fill-{number}", daemon=True)
-            for number in range(self._config.threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        for _ in range(self._config.threads):
+            self._hire()
 
     def tell_of_bad_objects(self, call: Callable[[FileVersion], None]) -> None:
         """Have ``call`` made, by a fetch thread, once the blocks of an object that failed its CRC are dropped."""
@@ -269,25 +272,33 @@ class Filler:
         task = _Task(version, blocks[0], flights, priority)
         for block, flight in zip(blocks, flights, strict=True):
             self._flights[version.cid, block] = (flight, task)
-        heapq.heappush(self._queue, (priority, next(self._sequence), task))
-        self._work.notify()
+        self._push(task)
         return flights
 
     def _lift(self, task: _Task, priority: Priority) -> None:
         """Move a task that still waits to a better place; its old queue entry is skipped when met."""
         if not task.claimed and priority < task.priority:
             task.priority = priority
-            heapq.heappush(self._queue, (priority, next(self._sequence), task))
-            self._work.notify()
+            self._push(task)
+
+    def _push(self, task: _Task) -> None:
+        heapq.heappush(self._queue, (task.priority, next(self._sequence), task))
+        if task.priority is Priority.DEMAND:
+            self._demands += 1
+            if self._demands > self._idle and len(self._threads) < self._config.threads + self._config.demand_threads:
+                self._hire()
+        self._work.notify()
+
+    def _hire(self) -> None:
+        """One more thread; those beyond the first ``threads`` serve readers only, by the bound on background work."""
+        thread = threading.Thread(target=self._serve, name=f"fill-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     @property
     def demand_waits(self) -> bool:
         """Whether a reader's fetch has not begun yet.  Asked without the lock: a hint, wrong for microseconds."""
-        try:
-            priority, _, task = self._queue[0]
-        except IndexError:
-            return False
-        return priority is Priority.DEMAND and not task.claimed
+        return self._demands > 0
 
     def withdraw(self, cid: Cid) -> int:
         """Fail the queued fetches of a version that only loads wait for; returns the number of blocks.
@@ -339,10 +350,14 @@ class Filler:
                     if priority == Priority.DEMAND or self._background_running < background_max:
                         heapq.heappop(self._queue)
                         task.claimed = True
-                        if task.priority is not Priority.DEMAND:
+                        if task.priority is Priority.DEMAND:
+                            self._demands -= 1
+                        else:
                             self._background_running += 1
                         return task
+                self._idle += 1
                 self._work.wait()
+                self._idle -= 1
 
     def _fetch(self, task: _Task) -> None:
         version = task.version

@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import enum
 import functools
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,13 +90,13 @@ class Param:
         if isinstance(raw, list) and self.kind is Kind.TIERS:
             return tuple(str(item) for item in raw)
         if isinstance(raw, list | dict):
-            raise ConfigError(f"{origin}: {self.accepted} is due, not a {type(raw).__name__}")
+            raise ConfigError(f"{origin}: {self._due} is due, not a {type(raw).__name__}")
         try:
             return self._parse_text(str(raw).lower() if isinstance(raw, bool) else str(raw))
         except ConfigError as error:
             raise ConfigError(f"{origin}: {error}") from None
         except ValueError:
-            raise ConfigError(f"{origin}: {self.accepted} is due, not {str(raw)!r}") from None
+            raise ConfigError(f"{origin}: {self._due} is due, not {str(raw)!r}") from None
 
     @property
     def default_text(self) -> str:
@@ -116,6 +117,11 @@ class Param:
     def accepted(self) -> str:
         """What a value looks like."""
         return f"{self.kind.value} {', '.join(self.choices)}" if self.choices else self.kind.value
+
+    @property
+    def _due(self) -> str:
+        article = "" if self.choices or self.kind is Kind.BOOL else "an " if self.kind is Kind.OCTAL else "a "
+        return article + self.accepted
 
     def _parse_text(self, text: str) -> Any:  # noqa: PLR0911, PLR0912 - a table of kinds
         match self.kind:
@@ -143,7 +149,12 @@ class Param:
                 return text
             case Kind.TIERS:
                 return tuple(text.split())
-            case Kind.TEXT | Kind.PATH:
+            case Kind.PATH:
+                if text and not posixpath.isabs(text):
+                    # The daemon works elsewhere than whoever wrote this.
+                    raise ConfigError(f"{text!r} is relative; give the path from the root")
+                return text
+            case Kind.TEXT:
                 return text
 
 
@@ -235,7 +246,7 @@ class Settings:
         "Storage",
         Kind.COUNT,
         16,
-        "GETs in flight at once.",
+        "GETs in flight at once; a reader who finds all of them busy gets one more.",
         jindo=("fs.oss.download.thread.concurrency",),
     )
     list_threads: int = _param("Storage", Kind.COUNT, 16, "Listings in flight at once.")
