@@ -31,9 +31,7 @@ def main() -> int:
             {
                 "name": f"{case.get('classname')}.{case.get('name')}",
                 "seconds": round(float(case.get("time", "0")), 1),
-                "outcome": next(
-                    (child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed"
-                ),
+                "outcome": next((child.tag for child in case if child.tag in OUTCOMES), "passed"),
             }
             for case in (ET.parse(report).getroot().iter("testcase") if report.exists() else ())
         ]
