@@ -25,10 +25,11 @@ class Command:
     def point(self) -> Path:
         return self.work / "mnt"
 
-    def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "jindopy", *arguments],
             env={**os.environ, **self.environ, **environ},
+            cwd=cwd,
             capture_output=True,
             text=True,
             check=False,

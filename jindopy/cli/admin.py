@@ -96,6 +96,7 @@ def status(path: str | None, as_json: bool, run_dir: str | None) -> int:
 def _print_overview(found: Overview) -> None:
     if found.mounts:
         rows = []
+        present = {entry.mount_point for entry in mountinfo.read()}
         for mount in found.mounts:
             size = sum(ufs.size_bytes for ufs in mount.mounts)
             cached = sum(ufs.cached_bytes for ufs in mount.mounts)
@@ -107,7 +108,8 @@ def _print_overview(found: Overview) -> None:
                     format_percent(cached, size) if size else "-",
                     f"{mount.traffic.hit_ratio:.1%}" if mount.traffic.read_bytes else "-",
                     format_size(mount.traffic.saved_bytes),
-                    f"{shown(mount.mount_point)}  ({', '.join(ufs.uri for ufs in mount.mounts)})",
+                    f"{shown(mount.mount_point)}  ({', '.join(ufs.uri for ufs in mount.mounts)})"
+                    + ("" if mount.mount_point in present else "  detached, until its open files are closed"),
                 ]
             )
         print_table(["ID", "PID", "CACHED", "OF KNOWN", "HITS", "SAVED", "MOUNT POINT"], rows, right=(1, 2, 3, 4, 5))

@@ -37,7 +37,7 @@ _FIXES: Mapping[type[JindoError], str] = {
     ClockSkewed: "set this machine's clock: timedatectl set-ntp true",
     AccessDenied: "check key id and secret, and that their policy allows ListObjects and GetObject on this bucket",
     BucketNotFound: "check the name of bucket or directory, and that the endpoint is its region's",
-    ConfigError: "correct the setting it names",
+    ConfigError: "correct the address or setting it names",
     UfsError: "check the endpoint's name, proxy variables, DNS and firewall",
 }
 

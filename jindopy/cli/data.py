@@ -70,6 +70,10 @@ def _facts(entry: EntryInfo) -> list[tuple[str, str]]:
             ("etag", entry.etag or "none"),
             ("crc64", "unknown until read" if entry.crc64 is None else f"{entry.crc64} ({entry.crc64:016x})"),
         ]
+    elif entry.kind == "directory":
+        facts += [
+            ("cached", f"{cached_share(entry.cached_bytes, entry.size_bytes)}, of the files below it that are known")
+        ]
     facts += [
         ("changed", f"{format_time(entry.mtime_ns)} UTC"),
         ("pinned", "yes" if entry.pinned else "no"),

@@ -76,7 +76,7 @@ def emulator() -> None:
     """Servers for demos, tests and benchmarks."""
 
 
-@emulator.command(epilog=_EXAMPLES)
+@emulator.command(epilog=_EXAMPLES, short_help="Serve a directory as an Alibaba Cloud OSS endpoint.")
 @click.option("--root", required=True, type=click.Path(path_type=Path), help="Directory of buckets; made if missing.")
 @click.option(
     "--listen",

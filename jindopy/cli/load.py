@@ -163,7 +163,8 @@ def _print_final(final: LoadProgress, dry_run: bool, only_metadata: bool, second
         click.echo(f"complete: listed {there} {took}")
     elif final.phase == "complete":
         rate = format_rate(final.bytes_fetched / seconds) if seconds > 0 else ""
-        click.echo(f"complete: {there}; fetched {format_size(final.bytes_fetched)} {took} ({rate})")
+        fetched = f"fetched {format_size(final.bytes_fetched)} {took} ({rate})"
+        click.echo(f"complete: {there}; {fetched if final.bytes_fetched else 'all of it was in the cache'}")
     else:
         click.echo(
             f"{final.phase}: {final.files_done:,} of {files} and {format_size(final.bytes_done)} of"

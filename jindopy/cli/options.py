@@ -31,6 +31,9 @@ _METAVARS = {
 }
 
 
+_PATHS = frozenset(param.name for param in PARAMS if param.kind is Kind.PATH)
+
+
 def settings_options(*names: str) -> Callable[[Command], Command]:
     """Give a command the flags of the named settings, or of all; the command gets them as keyword arguments."""
 
@@ -66,9 +69,15 @@ def load_settings(
     flags: Mapping[str, object], options: Sequence[str] = (), config_file: str | None = None
 ) -> tuple[Loaded, Directories, Facts]:
     """Settings from all sources, the directories that follow from them, and facts without any disk's."""
-    loaded = load(environ=os.environ, flags=flags, options=options, config_file=config_file)
+    from_here = {name: _from_here(name, value) for name, value in flags.items()}
+    loaded = load(environ=os.environ, flags=from_here, options=options, config_file=config_file)
     facts = gather(os.environ, [])
     return loaded, directories(loaded.settings, facts), facts
+
+
+def _from_here(name: str, value: object) -> object:
+    """A path on the command line is one from where the command is called; the daemon works elsewhere."""
+    return os.path.abspath(value) if name in _PATHS and isinstance(value, str) and value else value  # noqa: PTH100
 
 
 def run_dirs(run_dir: str | None) -> list[Path]:

@@ -52,6 +52,7 @@ class Outcome:
         "jindopy umount /mnt/data",
         "jindopy umount --wait 60s /mnt/data",
         "jindopy umount --lazy /mnt/data",
+        "jindopy umount --force /mnt/data",
     )
 )
 @click.argument("path", metavar="DIR")

@@ -97,6 +97,33 @@ def test_half_a_key(command: Command, storage: list[str]) -> None:
     _refused(command, done, 2, "the access key secret is missing")
 
 
+def test_paths_are_those_of_the_caller(command: Command, storage: list[str], emulator: Emulator) -> None:
+    keys = "\n".join(
+        f"{name}={value}" for name, value in zip(("accessKeyId", "accessKeySecret"), emulator.keys, strict=True)
+    )
+    (command.work / "keys").write_text(keys)
+    (command.work / "keys").chmod(0o600)
+    no_keys = {"OSS_ACCESS_KEY_ID": "", "OSS_ACCESS_KEY_SECRET": ""}
+    done = command.run(
+        "mount",
+        "oss://demo",
+        "mnt",
+        *storage,
+        "--credentials-file",
+        "keys",
+        "--cache-dir",
+        "here",
+        cwd=command.work,
+        **no_keys,
+    )
+    assert done.returncode == 0, done
+    assert (command.point / "hello").read_bytes() == b"world"
+    assert (command.work / "here" / "v1").is_dir()
+    assert command.run("umount", "mnt", cwd=command.work).returncode == 0
+    relative = command.mount("oss://demo", *storage, "-o", "credentials_file=keys", **no_keys)
+    _refused(command, relative, 2, "-o credentials_file: 'keys' is relative; give the path from the root")
+
+
 def test_missing_bucket(command: Command, storage: list[str]) -> None:
     _refused(command, command.mount("oss://nonesuch", *storage), 3, "nonesuch")
 

@@ -115,6 +115,13 @@ def test_status_names_mounts_of_other_users(
     assert "no daemon answers" not in result.output
 
 
+def test_status_tells_of_mounts_that_were_detached(
+    run: Run, daemon: FakeDaemon, point: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mountinfo, "read", list)
+    assert f"{point}  (oss://b/p)  detached, until its open files are closed" in run("status").output
+
+
 def test_status_names_sockets_without_a_mount(run: Run, daemon: FakeDaemon, tmp_path: Path) -> None:
     (tmp_path / "run/abcdefabcdef.sock").touch()
     result = run("status")

@@ -37,13 +37,14 @@ def test_values_are_read(name: str, text: object, value: object) -> None:
     [
         ("quota", "20 apples", "here: not a size: '20 apples'"),
         ("ttl", "soon", "here: not a duration: 'soon'"),
-        ("high", "1.5", "here: ratio from 0 to 1 is due, not '1.5'"),
-        ("high", "nan", "here: ratio"),
-        ("fetch_threads", "many", "here: number is due, not 'many'"),
-        ("umask", "9", "here: octal number is due"),
+        ("high", "1.5", "here: a ratio from 0 to 1 is due, not '1.5'"),
+        ("high", "nan", "here: a ratio"),
+        ("fetch_threads", "many", "here: a number is due, not 'many'"),
+        ("umask", "9", "here: an octal number is due"),
         ("allow_other", "perhaps", "here: true or false is due, not 'perhaps'"),
         ("log_format", "xml", "here: one of text, json is due, not 'xml'"),
-        ("quota", ["1G"], "here: size is due, not a list"),
+        ("cache_dir", "cache", "here: 'cache' is relative; give the path from the root"),
+        ("quota", ["1G"], "here: a size is due, not a list"),
     ],
 )
 def test_nonsense_is_refused_naming_its_origin(name: str, text: object, told: str) -> None:
