@@ -287,6 +287,16 @@ class Prefetcher:
             if self._wanted and not self._is_full(WAKE_SHARE):
                 self._wake()
 
+    @property
+    def ahead_bytes(self) -> int:
+        """Asked for and not opened, in all watched directories."""
+        return self._ahead_bytes
+
+    @property
+    def directories(self) -> int:
+        """Directories watched."""
+        return len(self._watched)
+
     def close(self) -> None:
         """Begin nothing more; what is on its way lands."""
         with self._lock:
