@@ -42,7 +42,11 @@ class Finding:
     level: str
     message: str
     fix: str = ""
-    """What to do; empty when all is well."""
+    """What to do; empty when all is well, and only then."""
+
+    def __post_init__(self) -> None:
+        if (self.level == Level.OK) == bool(self.fix):
+            raise ValueError(f"{self.check}: {self.level}, and what to do is {self.fix!r}")
 
 
 KERNEL_TESTED = (5, 4)

@@ -29,6 +29,8 @@ SKEW_SECONDS_MAX = 15 * 60
 SKEW_SECONDS_NOTED = 60
 READ_AHEAD_KB_MIN = 1024
 SKIPPED_SHOWN = 20
+SKIPPED_MAX = 1000
+"""What a daemon tells of in one answer."""
 
 _CHECKED_ABOVE = ("the kernel's read-ahead", "(weak consistency)", "the cache disk is", "cannot be shown as paths")
 """Notes of a mount that say what a check of its own finds, or ``check_skipped`` names."""
@@ -183,12 +185,13 @@ def check_mount(status: DaemonStatus, entry: mountinfo.MountEntry | None) -> Ite
         yield Finding(name, Level.OK, f"answers (pid {status.pid}, {status.transport})")
 
 
-def check_skipped(status: DaemonStatus, client: ControlClient) -> Iterator[Finding]:
-    """Keys that no path can hold, named."""
+def check_skipped(status: DaemonStatus, client: ControlClient, shown_max: int = SKIPPED_SHOWN) -> Iterator[Finding]:
+    """Keys that no path can hold, named; the daemon remembers the first thousand."""
     if not status.skipped_keys:
         return
     keys = client.skipped_keys()
-    for uri, reason in keys[:SKIPPED_SHOWN]:
+    for uri, reason in keys[:shown_max]:
         yield Finding("skipped key", Level.WARN, f"{shown(uri)}: {reason}", "rename the object to see it in the mount")
-    if len(keys) > SKIPPED_SHOWN:
-        yield Finding("skipped key", Level.WARN, f"... and {len(keys) - SKIPPED_SHOWN} more", "--json names all")
+    left = status.skipped_keys - min(len(keys), shown_max)
+    if left > 0:
+        yield Finding("skipped key", Level.WARN, f"... and {left:,} more", f"--json names up to {SKIPPED_MAX:,}")

@@ -17,7 +17,7 @@ import click
 from jindopy.base.errors import UsageError
 from jindopy.cli.admin import overview
 from jindopy.cli.checks import Finding, Level, check_machine
-from jindopy.cli.checks_storage import check_mounts, check_skipped, check_storage
+from jindopy.cli.checks_storage import SKIPPED_MAX, SKIPPED_SHOWN, check_mounts, check_skipped, check_storage
 from jindopy.cli.options import config_option, load_settings, settings_options
 from jindopy.cli.output import count, examples, json_option, paint, print_json, shown
 from jindopy.config.facts import gather
@@ -75,7 +75,7 @@ def doctor(
             report(check_storage(mount))
     elif target is not None:
         client = ControlClient(locate(target, [Path(dirs.run)]).socket_path)
-        report(_check_one(client, loaded))
+        report(_check_one(client, loaded, SKIPPED_MAX if as_json else SKIPPED_SHOWN))
         if scrub:
             report(_scrub(client, quiet=as_json))
     if as_json:
@@ -83,9 +83,9 @@ def doctor(
     return 1 if any(finding.level == Level.FAIL for finding in findings) else 0
 
 
-def _check_one(client: ControlClient, loaded: Loaded) -> Iterator[Finding]:
+def _check_one(client: ControlClient, loaded: Loaded, skipped_max: int) -> Iterator[Finding]:
     status = client.status()
-    yield from check_skipped(status, client)
+    yield from check_skipped(status, client, skipped_max)
     for mount in status.mounts:
         (asked,) = ufs_mounts((UfsMount(mount.uri, mount.path.strip("/")),), loaded)
         scheme = mount.uri.partition(":")[0]

@@ -181,15 +181,23 @@ def test_dead_mounts_and_stray_sockets_are_failures() -> None:
     ]
 
 
+@pytest.mark.parametrize(("level", "fix"), [(Level.WARN, ""), (Level.FAIL, ""), (Level.OK, "do it")])
+def test_what_is_wrong_comes_with_what_to_do(level: Level, fix: str) -> None:
+    with pytest.raises(ValueError, match="what to do"):
+        Finding("a check", level, "so it is", fix)
+
+
 def test_skipped_keys_are_named() -> None:
     class Client:
         def skipped_keys(self) -> list[tuple[str, str]]:
             return [(f"oss://b/{number}//y", "empty-component") for number in range(25)]
 
-    found = list(check_skipped(STATUS, Client()))  # type: ignore[arg-type]
+    status = replace(STATUS, skipped_keys=25)
+    found = list(check_skipped(status, Client()))  # type: ignore[arg-type]
     assert len(found) == 21
     assert found[0].message == "oss://b/0//y: empty-component"
     assert found[-1].message == "... and 5 more"
+    assert len(list(check_skipped(status, Client(), 1000))) == 25  # type: ignore[arg-type]
     assert list(check_skipped(replace(STATUS, skipped_keys=0), Client())) == []  # type: ignore[arg-type]
 
 
