@@ -161,7 +161,7 @@ def emulator() -> None:
     type=_Converted("FORMULA", SyntheticBucket.parse),
     help="A bucket made by formula: name=NAME,prefixes=200,objects=1000,size=100kB. Repeatable.",
 )
-@click.option("--print-json", is_flag=True, help="Print the ready line as JSON.")
+@click.option("--json", "--print-json", "print_json", is_flag=True, help="Print the ready line as JSON.")
 def oss(**options: Any) -> None:
     """Serve a directory as an object store that speaks the protocol of Alibaba Cloud OSS."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)

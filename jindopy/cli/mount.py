@@ -32,6 +32,7 @@ from jindopy.config.rationalize import mount_settings, parse_ufs, tier_paths
 from jindopy.config.settings import MountSettings
 from jindopy.control.client import resolve, run_dirs_of, sockets
 from jindopy.control.server import prepare_directory
+from jindopy.ufs import registry
 from jindopy.ufs import uri as uris
 
 FUSE_DEVICE = Path("/dev/fuse")
@@ -91,6 +92,7 @@ def mount(
     point = check_mount_point(directory, Path(dirs.run))
     facts = gather(os.environ, tier_paths(loaded.settings, dirs))
     settings, notes = mount_settings(loaded, facts, mount_point=point, ufs=ufs, foreground=foreground)
+    notes += check_options(settings)
     check_cache_owner(settings)
     with ExitStack() as undo:
         make_directories(settings, undo)
@@ -151,6 +153,20 @@ def check_mount_point(directory: str, run_dir: Path) -> str:
     if os.geteuid() != 0 and not os.access(path, os.W_OK):
         raise MountPointError(f"{path}: mounting without root needs a directory you may write to; choose another")
     return str(path)
+
+
+def check_options(settings: MountSettings) -> list[str]:
+    """Options that no storage of the mount reads: Jindo has many more, so they are told, not refused."""
+    unread: set[str] = set()
+    read: set[str] = set()
+    for mount in settings.mounts:
+        without_effect = registry.without_effect(mount.uri, mount.options)
+        unread |= without_effect
+        read |= set(mount.options) - without_effect
+    return [
+        f"{name} has no effect here; docs/CONFIGURATION.md lists the options that have"
+        for name in sorted(unread - read)
+    ]
 
 
 def check_cache_owner(settings: MountSettings) -> None:

@@ -20,6 +20,9 @@ from jindopy.ufs.layer_limit import Limited
 from jindopy.ufs.layer_meter import Metered
 from jindopy.ufs.layer_retry import Retrying
 
+NAMES = frozenset({"max.connections.per.host", "retry.count", "retry.interval.millisecond"})
+"""What ``LayerConfig`` reads, behind ``fs.oss.``."""
+
 
 @dataclass(frozen=True)
 class LayerConfig:

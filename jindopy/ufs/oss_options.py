@@ -10,7 +10,8 @@
     fs.oss.max.connections.per.host          100: connections kept open
     fs.oss.ca.file                           certificates to trust instead of the system's
 
-Each also as ``fs.oss.bucket.NAME.*`` for one bucket.  Options under other names belong to others and are left alone.
+Each also as ``fs.oss.bucket.NAME.*`` for one bucket.  Options under other names belong to others and are left alone:
+``registry.without_effect`` names those that nobody reads.
 Proxies come from the environment (``oss_proxy``).
 """
 
@@ -25,6 +26,22 @@ from urllib.parse import urlsplit
 from jindopy.base.errors import ConfigError
 from jindopy.ufs.oss_proxy import Proxy, proxy_of
 from jindopy.ufs.uri import UfsUri
+
+NAMES = frozenset(
+    {
+        "ca.file",
+        "cname.enable",
+        "connection.timeout.millisecond",
+        "endpoint",
+        "max.connections.per.host",
+        "provider.endpoint",
+        "region",
+        "second.level.domain.enable",
+        "signer.version",
+        "timeout.millisecond",
+    }
+)
+"""What is read here and by ``credentials``, behind ``fs.oss.`` or ``fs.oss.bucket.NAME.``."""
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _REGION_IN_NAME = re.compile(

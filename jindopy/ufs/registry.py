@@ -7,7 +7,7 @@ Drivers of other packages join through the entry-point group ``jindopy.ufs``: na
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import NamedTuple, Protocol, cast
 
@@ -42,6 +42,20 @@ _TABLE: dict[str, _Known] = {
 def schemes() -> list[str]:
     """Every scheme that can be opened, ours and strangers', sorted."""
     return sorted({*_TABLE, *(point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def without_effect(uri: str, names: Iterable[str]) -> set[str]:
+    """Those of the ``fs.*`` options that nobody reads for this address: other storage's, or slips of the pen."""
+    parsed = uris.parse(uri)
+    if parsed.scheme not in _TABLE:
+        return set()  # a stranger's driver may read anything
+    from jindopy.ufs import layers, oss_options
+
+    known = {f"fs.oss.{name}" for name in layers.NAMES}  # layers are around every driver
+    if parsed.scheme == "oss":
+        bucket = parsed.authority.partition(".")[0]
+        known |= {f"{prefix}{name}" for name in oss_options.NAMES for prefix in ("fs.oss.", f"fs.oss.bucket.{bucket}.")}
+    return {name for name in names if name.startswith("fs.")} - known
 
 
 def open_driver(

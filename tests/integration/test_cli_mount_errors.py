@@ -80,6 +80,14 @@ def test_what_could_not_be_set_is_told(command: Command, storage: list[str]) -> 
     assert command.run("umount", str(command.point)).returncode == 0
 
 
+def test_options_without_effect_are_told(command: Command, storage: list[str]) -> None:
+    done = command.mount("oss://demo", *storage, "-o", "fs.oss.retry.count=1,fs.oss.retry.cuont=1")
+    assert done.returncode == 0, done
+    assert done.stderr.startswith("jindopy: note: fs.oss.retry.cuont has no effect here; ")
+    assert done.stderr.count("\n") == 1
+    assert command.run("umount", str(command.point)).returncode == 0
+
+
 def test_wrong_secret(command: Command, storage: list[str]) -> None:
     done = command.mount("oss://demo", *storage, OSS_ACCESS_KEY_SECRET="hush-not-the-secret")
     _refused(command, done, 3, "the signature does not match", "check the access key secret")

@@ -45,7 +45,7 @@ def test_every_command_has_help_with_examples(name: str, command: click.Command)
 
 
 def test_commands_that_print_data_print_json() -> None:
-    silent = {"completion", "emulator oss"}  # a script; its own --print-json
+    silent = {"completion"}  # a script
     for name, command in _commands(main):
         has_json = any("--json" in parameter.opts for parameter in command.params)
         assert has_json == (name not in silent), name

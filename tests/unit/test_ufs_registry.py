@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from jindopy.base.errors import BucketNotFound, ConfigError
-from jindopy.ufs import registry
+from jindopy.ufs import credentials, layers, oss_options, registry
 from jindopy.ufs.memory import MemoryDriver
 from jindopy.ufs.uri import UfsUri, parse
 
@@ -65,6 +67,24 @@ def test_opens_by_scheme(tmp_path: Path) -> None:
     assert prefix == b"y/"
     with pytest.raises(BucketNotFound):
         registry.open_driver(str(tmp_path / "none"))
+
+
+def test_options_that_nobody_reads_are_known() -> None:
+    read = {"fs.oss.endpoint", "fs.oss.retry.count", "fs.oss.bucket.b.region", "credentials.file"}
+    unread = {"fs.oss.endpiont", "fs.oss.bucket.other.region", "fs.s3.region"}
+    assert registry.without_effect("oss://b.oss-cn-hangzhou.aliyuncs.com/x", read | unread) == unread
+    assert registry.without_effect("/data", {"fs.oss.retry.count", "fs.oss.region"}) == {"fs.oss.region"}
+    assert registry.without_effect("strange://x", {"fs.strange.y"}) == set(), "a stranger's driver reads what it likes"
+
+
+@pytest.mark.parametrize("module", [oss_options, layers, credentials])
+def test_every_option_that_is_read_is_known(module: ModuleType) -> None:
+    """Names stand in the sources as text."""
+    source = Path(str(module.__file__)).read_text(encoding="utf-8")
+    read = set(re.findall(r'(?:get|_flag|_number|_whole)\((?:options|given), "(?:fs\.oss\.)?([a-z.]+)"', source))
+    read |= set(re.findall(r'(?:options|given)\.get\("([a-z.]+)"', source))
+    assert read, "the pattern fits no longer"
+    assert read - {"credentials.file", "credentials.dir"} <= oss_options.NAMES | layers.NAMES
 
 
 def test_failed_import_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
