@@ -3,8 +3,9 @@
 #
 # Two steps, each remembered by a checksum of what it depends on (.venv/setup-*.stamp), so that a run with nothing to do
 # ends at once: "packages" (pyproject.toml, the interpreter) and "native" (ext/, the .pxd files, setup.py, the flavour
-# JINDOPY_DEBUG or JINDOPY_ASAN).  Debian 12 and 13 and Ubuntu 24.04 are known: as root missing packages are installed,
-# otherwise the command that installs them is printed.  Safe to run twice at once: the second waits for the first.
+# JINDOPY_DEBUG or JINDOPY_ASAN).  JINDOPY_EXTRAS="pipelines" adds further extras of pyproject.toml, which then stay.
+# Debian 12 and 13 and Ubuntu 24.04 are known: as root missing packages are installed, otherwise the command that
+# installs them is printed.  Safe to run twice at once: the second waits for the first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -95,6 +96,22 @@ if ! .venv/bin/python -c 'import pip' 2>/dev/null || ! stamp_holds packages "$(p
     .venv/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation -e ".[test,lint]" </dev/null
     packages_stamp >.venv/setup-packages.stamp
 fi
+
+# Only what an extra lists: the package itself is installed, and installing it again would build it again.
+extra_requirements() {
+    .venv/bin/python -c 'import sys, tomllib
+extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
+print("\n".join(extras[sys.argv[1]]))' "$1"
+}
+
+for extra in ${JINDOPY_EXTRAS:-}; do
+    wanted=$(extra_requirements "$extra") || fail "no extra $extra in pyproject.toml"
+    if ! stamp_holds "extra-$extra" "$wanted"; then
+        echo "setup: installing the extra $extra"
+        printf '%s\n' "$wanted" | .venv/bin/python -m pip install -qq --disable-pip-version-check -r /dev/stdin
+        printf '%s\n' "$wanted" >".venv/setup-extra-$extra.stamp"
+    fi
+done
 
 if ! native_complete || ! stamp_holds native "$(native_stamp)"; then
     echo "setup: building the native modules"
