@@ -51,7 +51,8 @@ def daemon(point: Path, tmp_path: Path) -> Iterator[FakeDaemon]:
 @pytest.fixture
 def run(point: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Call a command as if our file system were mounted at ``point``."""
-    entry = mountinfo.MountEntry(1, 0, (0, 99999), "/", str(point), (), mountinfo.FS_TYPE, "oss://b", ("user_id=0",))
+    options = (f"user_id={os.geteuid()}",)
+    entry = mountinfo.MountEntry(1, 0, (0, 99999), "/", str(point), (), mountinfo.FS_TYPE, "oss://b", options)
     monkeypatch.setattr(mountinfo, "read", lambda: [entry])
 
     def call(*arguments: object) -> Result:
@@ -109,9 +110,10 @@ def test_status_names_mounts_that_do_not_answer(
 def test_status_names_mounts_of_other_users(
     run: Run, daemon: FakeDaemon, point: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1234)  # the mount is root's
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     result = run("status")
-    assert f"{point}: mounted by user 0; ask as that user or root\n" in result.output
+    assert f"{point}: mounted by user {owner}; ask as that user or root\n" in result.output
     assert "no daemon answers" not in result.output
 
 
