@@ -7,7 +7,7 @@ while the kernel has lookups of it, or while ``hold`` keeps it; a directory that
 once.  A listing is mark and sweep: ``begin_dir`` counts a stamp up, ``put`` gives children the stamp, ``set_dir`` with
 ``complete`` removes those of an older one; a listing that never gets there has only refreshed what it saw.
 
-Bounds: at most 250 bytes an inode with names up to 40 bytes; ``trim`` gives memory back.
+Bounds: at most 250 bytes an inode with names up to 40 bytes; ``trim`` (see ``nodetrim``) gives memory back.
 
 Threads: one mutex.  It is held without touching Python objects, since making one can run the collector and with it
 foreign code: answers are copied out first.  A call takes it while holding the GIL if it is free, else it lets the GIL
@@ -35,19 +35,13 @@ from jindopy._ext.nodetree cimport (
     tree_make,
     tree_open,
     tree_settle,
-    tree_trim,
     tree_unlink,
 )
+from jindopy._ext.nodetrim cimport tree_trim
 from jindopy._ext.pthreads cimport pthread_mutex_destroy, pthread_mutex_init
 from jindopy._ext.pthreads cimport pthread_mutex_lock, pthread_mutex_trylock, pthread_mutex_unlock
 
 from jindopy.base import ident
-
-cdef extern from "<malloc.h>" nogil:
-    int malloc_trim(size_t pad)
-
-cdef enum:
-    MALLOC_TRIM_BYTES = 16 << 20
 
 MISS = NOT_KNOWN
 NEGATIVE = KNOWN_ABSENT
@@ -171,12 +165,14 @@ cdef class InodeTable:
         cdef Node* node
         if directory == NULL or directory.dir == NULL:
             return NOT_KNOWN
+        directory.dir.used = True
         node = tree_child(&self._tree, directory, name, name_size)
         if node == NULL:
             return KNOWN_ABSENT if directory.dir.complete and directory.dir.expires_ns > now_ns else NOT_KNOWN
         if node.expires_ns <= now_ns:
             return NOT_KNOWN
         node.lookups += count
+        node.asked_back = False
         _copy_out(node, found)
         return FOUND
 
@@ -208,6 +204,7 @@ cdef class InodeTable:
         node = tree_find(&self._tree, nodeid)
         if node != NULL:
             node.lookups += count
+            node.asked_back = node.asked_back and not count
             _copy_out(node, found)
         self._leave()
         return node != NULL
@@ -257,6 +254,7 @@ cdef class InodeTable:
             node.mount = mount
             node.expires_ns = expires_ns
             node.stamp = directory.dir.stamp
+            directory.dir.used = True
             nodeid = node.nodeid
         self._leave()
         if nodeid == 0:
@@ -293,6 +291,7 @@ cdef class InodeTable:
         cdef NodeInfo info
         cdef Node* node = self._node(nodeid)
         node.lookups += count
+        node.asked_back = node.asked_back and not count
         _copy_out(node, &info)
         self._leave()
         return _attr_of(&info)
@@ -477,19 +476,16 @@ cdef class InodeTable:
             raise MemoryError
         return _take_numbers(numbers, count)
 
-    def trim(self, size_t target_bytes, int64_t now_ns):
-        cdef size_t before, after
+    def trim(self, size_t target_bytes, size_t ask_max=0):
+        cdef size_t count = 0
+        cdef uint64_t* asked = <uint64_t*> malloc((ask_max + 1) * sizeof(uint64_t))
+        if asked == NULL:
+            raise MemoryError
         with nogil:
             pthread_mutex_lock(&self._mutex)
-            before = self._tree.memory_bytes
-            tree_trim(&self._tree, target_bytes, now_ns)
-            after = self._tree.memory_bytes
+            count = tree_trim(&self._tree, target_bytes, asked, ask_max)
             self._leave()
-            # glibc keeps what lies below its last live block; asking takes 90 ms after a million nodes.
-            if before > after + MALLOC_TRIM_BYTES:
-                malloc_trim(0)
-        # The graves of a few nodes may take more than the nodes gave.
-        return before - after if before > after else 0
+        return _take_numbers(asked, count)
 
     @property
     def count(self):

@@ -1,8 +1,8 @@
 """Nodes, names and numbers of the inode table as plain memory; ``inodes`` adds lock, rules and the Python side.
 
 Each node is one allocation that ends in its name and token.  Two chained hash tables of one size find it: by number,
-and by (parent, name).  A directory has a second allocation with the list of its children.  Per inode with a name of 20
-bytes and an etag of 32: 208 bytes of node, 16 of buckets.
+and by (parent, name).  A directory has a second allocation with the list of its children, and stands in a ring of all
+directories.  Per inode with a name of 20 bytes and an etag of 32: 208 bytes of node, 16 of buckets.
 
 The tables grow and shrink a bucket at a time (linear hashing): doubling them at once would stop every answer for 0.8 s
 at a million nodes.  Buckets up to ``bucket_count`` are in use, by hashes cut to ``bucket_mask``; where that names one
@@ -13,7 +13,7 @@ a number named must be known after the node is gone, so a *grave* keeps a finger
 ``GRAVES_MAX`` are full they are cleared and every inode up to the highest seen is *retired*: from then on its nodes get
 numbers from 2**63 up.
 
-Bounds: the caller's (see ``tree_trim``).  Threads: none of its own; the caller's lock guards a tree.  On failure: a
+Bounds: the caller's (see ``nodetrim``).  Threads: none of its own; the caller's lock guards a tree.  On failure: a
 function that needs memory and gets none changes nothing and says so.
 """
 
@@ -221,7 +221,7 @@ cdef Grave* _grave(const Tree* tree, uint64_t inode) noexcept nogil:
     return &tree.graves[i]
 
 
-cdef void _retire_all(Tree* tree) noexcept nogil:
+cdef void tree_retire(Tree* tree) noexcept nogil:
     tree.retired_inode = tree.highest_inode
     _free(tree, tree.graves)
     tree.graves = NULL
@@ -251,7 +251,7 @@ cdef void _bury(Tree* tree, const Node* node) noexcept nogil:
         return
     if tree.grave_count * 2 >= tree.grave_slots:
         if tree.grave_count >= GRAVES_MAX or _grow_graves(tree) < 0:
-            _retire_all(tree)
+            tree_retire(tree)
             return
     grave = _grave(tree, node.inode)
     if grave.inode == 0:
@@ -371,6 +371,8 @@ cdef Node* tree_make(
     node.next_by_id = tree.by_id[bucket]
     tree.by_id[bucket] = node
     tree.count += 1
+    if node.dir != NULL:
+        _enter_ring(tree, node)
     if node.dir != NULL and node.nodeid != inode:
         node.dir.next_renumbered = tree.renumbered_dirs
         if tree.renumbered_dirs != NULL:
@@ -380,6 +382,26 @@ cdef Node* tree_make(
     return node
 
 
+# The ring of all directories: a new one is the last that the hand comes to.
+cdef void _enter_ring(Tree* tree, Node* node) noexcept nogil:
+    cdef Node* after = tree.hand if tree.hand != NULL else node
+    cdef Node* before = after.dir.previous_dir if tree.hand != NULL else node
+    tree.hand = after
+    node.dir.next_dir = after
+    node.dir.previous_dir = before
+    before.dir.next_dir = node
+    after.dir.previous_dir = node
+    tree.dir_count += 1
+
+
+cdef void _leave_ring(Tree* tree, Node* node) noexcept nogil:
+    if tree.hand == node:
+        tree.hand = node.dir.next_dir if node.dir.next_dir != node else NULL
+    node.dir.previous_dir.dir.next_dir = node.dir.next_dir
+    node.dir.next_dir.dir.previous_dir = node.dir.previous_dir
+    tree.dir_count -= 1
+
+
 cdef void _destroy(Tree* tree, Node* node) noexcept nogil:
     cdef Node** link = &tree.by_id[_id_bucket(tree, node.nodeid)]
     while link[0] != node:
@@ -387,6 +409,8 @@ cdef void _destroy(Tree* tree, Node* node) noexcept nogil:
     link[0] = node.next_by_id
     tree.count -= 1
     _bury(tree, node)
+    if node.dir != NULL:
+        _leave_ring(tree, node)
     if node.dir != NULL and node.nodeid != node.inode:
         if node.dir.next_renumbered != NULL:
             node.dir.next_renumbered.dir.previous_renumbered = node.dir.previous_renumbered
@@ -469,30 +493,3 @@ cdef void tree_settle(Tree* tree, Node* node) noexcept nogil:
             node.dir.complete = False
         if node.lookups == 0 and node.holds == 0:
             _destroy(tree, node)
-
-
-cdef void tree_trim(Tree* tree, size_t target_bytes, int64_t now_ns) noexcept nogil:
-    cdef Node* node = tree.root
-    cdef Node* parent
-    cdef Node* sibling
-    # Children before their directory, so that a directory emptied on the way goes too.
-    while tree.memory_bytes > target_bytes:
-        while node.dir != NULL and node.dir.first != NULL:
-            node = node.dir.first
-        while node != tree.root and tree.memory_bytes > target_bytes:
-            parent = node.parent
-            sibling = node.next
-            if (
-                node.lookups == 0
-                and node.holds == 0
-                and parent.dir.expires_ns <= now_ns
-                and (node.dir == NULL or node.dir.first == NULL)
-            ):
-                parent.dir.complete = False
-                tree_unlink(tree, node)
-            if sibling != NULL:
-                node = sibling
-                break
-            node = parent
-        if node == tree.root:
-            break

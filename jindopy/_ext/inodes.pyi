@@ -95,7 +95,7 @@ class InodeTable:
     def path(self, nodeid: int) -> list[bytes]:
         """Names from the root to the node, by current parents.  Raises KeyError, also when one has lost its name."""
     def hold(self, nodeid: int) -> None:
-        """Keep the node until as many ``unhold``.  Raises KeyError."""
+        """Keep the node until as many ``unhold``, and of a directory all children.  Raises KeyError."""
     def unhold(self, nodeid: int) -> None:
         """Raises KeyError, ValueError when it is not held."""
     def forget(self, nodeid: int, count: int) -> bool:
@@ -121,8 +121,13 @@ class InodeTable:
         """nodeids under which an inode is known as a directory: news that name an inode concern all of them."""
     def known_by_token(self, token: bytes) -> list[int]:
         """Numbers of files with this token that the kernel has looked up and not forgotten; a walk over all nodes."""
-    def trim(self, target_bytes: int, now_ns: int) -> int:
-        """Drop expired directories' children that nobody holds until within ``target_bytes``; returns bytes freed."""
+    def trim(self, target_bytes: int, ask_max: int = 0) -> list[int]:
+        """Drop children of the least recently used directories, expired or not, until within ``target_bytes``.
+
+        Those stay that the kernel has looked up, that ``hold`` keeps or whose directory it keeps, and directories that
+        have children.  Returns nodeids of at most ``ask_max`` files which only the kernel keeps: if it forgets them,
+        the next trim can drop them.  None is returned twice unless it is looked up again.
+        """
     @property
     def count(self) -> int: ...
     @property

@@ -12,11 +12,14 @@ cdef struct Dir:
     Node* last
     Node* next_renumbered  # list of the directories whose number is not their inode
     Node* previous_renumbered
+    Node* next_dir  # ring of all directories
+    Node* previous_dir
     size_t child_count
     uint64_t generation
     int64_t expires_ns  # of the knowledge that there are no other children
     uint32_t stamp  # what begin_dir counts and children put since then carry
     bint complete
+    bint used  # since nodetrim's hand last passed
 
 cdef struct Node:
     Node* next_by_id  # chains of the two hash tables
@@ -43,6 +46,7 @@ cdef struct Node:
     uint16_t token_size
     uint8_t kind  # base.ident.Kind
     uint8_t name_size
+    uint8_t asked_back  # the kernel was asked to forget it, and has not looked it up since
     char text[1]  # the name, then the token: as many bytes as they need
 
 # The version that a number named, kept after its node is gone.
@@ -63,6 +67,8 @@ cdef struct Tree:
     uint64_t next_number
     Node* renumbered_dirs
     size_t renumbered_dir_count
+    Node* hand  # where nodetrim goes on in the ring
+    size_t dir_count
     Grave* graves
     size_t grave_slots  # a power of 2
     size_t grave_count
@@ -96,5 +102,5 @@ cdef void tree_link(Tree* tree, Node* parent, Node* node, Node* instead) noexcep
 cdef void tree_unlink(Tree* tree, Node* node) noexcept nogil
 # Free a node that is unlinked and no longer held.
 cdef void tree_settle(Tree* tree, Node* node) noexcept nogil
-# Free leaves of directories expired at `now_ns` until memory_bytes is at most `target_bytes`.
-cdef void tree_trim(Tree* tree, size_t target_bytes, int64_t now_ns) noexcept nogil
+# Forget what numbers named: every inode seen so far gets a new number from now on.
+cdef void tree_retire(Tree* tree) noexcept nogil

@@ -176,12 +176,20 @@ class Table:
         for child in directory.children.values():
             child.expires_ns = 0
 
-    def trim_all(self, now_ns: int, directory: Node | None = None) -> None:
-        """Trim to nothing: every leaf of an expired directory that nobody holds goes, from the bottom up."""
+    def trim_all(self, directory: Node | None = None) -> None:
+        """Trim to nothing: every leaf that nobody holds goes, from the bottom up; a held directory keeps its own."""
         directory = directory or self.root
         for child in list(directory.children.values()):
-            self.trim_all(now_ns, child)
-            generation, expires_ns, _ = directory.dir_state
-            if not child.children and not child.lookups and not child.holds and expires_ns <= now_ns:
+            self.trim_all(child)
+            if not directory.holds and not child.children and not child.lookups and not child.holds:
+                generation, expires_ns, _ = directory.dir_state
                 directory.dir_state = (generation, expires_ns, False)
                 self.unlink(child)
+
+    def only_the_kernels(self) -> set[int]:
+        """Files that a trim finds kept by lookups alone."""
+        return {
+            node.nodeid
+            for node in self.nodes.values()
+            if node.kind != Kind.DIRECTORY and node.parent and not node.parent.holds and node.lookups and not node.holds
+        }

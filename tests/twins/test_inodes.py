@@ -45,6 +45,7 @@ class Inodes(RuleBasedStateMachine):
         self.real = InodeTable(1000, 1001, 0o755, 7)
         self.twin = inodes_twin.Table(1000, 1001, 0o755, 7)
         self.seen = [1, 99]
+        self.asked: set[int] = set()
 
     def both(self, call: str, *args: object) -> object:
         """The twin's answer, after the real one gave the same or failed alike."""
@@ -96,6 +97,7 @@ class Inodes(RuleBasedStateMachine):
         if isinstance(found, NodeAttr):
             assert isinstance(expected, inodes_twin.Node)
             assert facts(found) == twin_facts(expected)
+            self.asked.discard(found.nodeid)
         else:
             assert found == (NEGATIVE if expected == inodes_twin.NEGATIVE else MISS)
             assert isinstance(expected, int)
@@ -112,10 +114,14 @@ class Inodes(RuleBasedStateMachine):
     def set_dir(self, at: int, generation: int, expires_ns: int, complete: bool) -> None:
         self.both("set_dir", self.pick(at), generation, expires_ns, complete)
 
-    @rule(now_ns=times)
-    def trim(self, now_ns: int) -> None:
-        self.twin.trim_all(now_ns)
-        self.real.trim(0, now_ns)
+    @rule(ask_max=st.sampled_from([0, 1, 100]))
+    def trim(self, ask_max: int) -> None:
+        self.twin.trim_all()
+        asked = self.real.trim(0, ask_max)
+        expected = self.twin.only_the_kernels() - self.asked
+        assert set(asked) <= expected
+        assert len(asked) == len(set(asked)) == min(ask_max, len(expected))
+        self.asked |= set(asked)
 
     @rule(at=nodes)
     def list_again(self, at: int) -> None:
@@ -401,31 +407,73 @@ def test_memory_a_node_and_trim(table: InodeTable) -> None:
     assert len(table.children(directories[7])) == 1000
 
     table.set_dir(directories[0], 1, 1000, True)
+    table.hold(directories[0])
     table.hold(table.children(directories[1])[500])
-    assert hit(table, directories[2], b"n%08d_%05d.JPEG" % (62, 62), count=True).inode == 162
+    looked_up = hit(table, directories[2], b"n%08d_%05d.JPEG" % (62, 62), count=True)
+    assert looked_up.inode == 162
     half = table.memory_bytes // 2
-    before = table.memory_bytes
-    assert table.trim(half, 10) == before - table.memory_bytes
+    assert table.trim(half) == []
     assert half - 10_000 < table.memory_bytes <= half
-    assert table.trim(half, 10) == 0
+    count = table.count
+    assert table.trim(half) == []
+    assert table.count == count
 
-    table.trim(0, 10)
-    assert len(table.children(directories[0])) == 1000  # not expired
+    assert table.trim(0, 100) == [looked_up.nodeid]
+    assert len(table.children(directories[0])) == 1000  # held
     assert table.dir_state(directories[0]) == (1, 1000, True)
     assert table.children(1) == directories[:3]
     assert table.count == 1 + 3 + 1000 + 2
-    table.trim(0, 1000)
+    table.unhold(directories[0])
+    assert table.trim(0, 100) == []  # asked for already
     assert table.children(1) == directories[1:3]
     assert table.count == 1 + 2 + 2
-    assert put_file(table, 1, b"again", 100, token=b"%032X" % 0) == 100
+    table.forget(looked_up.nodeid, 1)
+    table.trim(0)
+    assert table.children(1) == directories[1:2]
+
+
+def test_what_was_used_last_goes_last(table: InodeTable) -> None:
+    """Ten directories of 1,000 files; two of them were used since the hand last passed."""
+    directories = [put_dir(table, 1, b"d%d" % i, 2 + i) for i in range(10)]
+    for i in range(10_000):
+        put_file(table, directories[i // 1000], b"f%d" % i, 100 + i)
+    table.trim(table.memory_bytes - 1)  # everything was used: the hand goes round once
+    for used in (directories[3], directories[7]):
+        assert table.lookup(used, b"none", 0, False) == MISS
+    table.trim(table.memory_bytes // 2)
+    kept = [len(table.children(directory)) for directory in directories if directory in table.children(1)]
+    assert sum(kept) < 5_000
+    assert len(table.children(directories[3])) == len(table.children(directories[7])) == 1000
 
 
 def test_a_trimmed_directory_is_no_longer_complete(table: InodeTable) -> None:
     put_file(table, 1, b"f", 2)
     table.set_dir(1, 1, 100, True)
-    table.trim(0, 100)
+    table.trim(0)
     assert table.dir_state(1) == (1, 100, False)
     assert table.lookup(1, b"f", 0, False) == MISS
+
+
+def test_a_directory_the_kernel_keeps_is_not_asked_for(table: InodeTable) -> None:
+    """A process may work in it, whose path would be gone."""
+    directory = put_dir(table, 1, b"d", 2)
+    file = put_file(table, 1, b"f", 3)
+    for nodeid in (directory, file):
+        table.attr(nodeid, True)
+    assert table.trim(0, 10) == [file]
+    assert hit(table, 1, b"f", count=True).nodeid == file  # wanted again
+    assert table.trim(0, 10) == [file]
+    table.hold(file)
+    hit(table, 1, b"f", count=True)
+    assert table.trim(0, 10) == []  # open
+
+
+def test_numbers_of_the_gone_are_not_kept_beyond_their_share(table: InodeTable) -> None:
+    for i in range(20_000):
+        put_file(table, 1, b"f%d" % i, 100 + i)
+    table.trim(0)
+    assert table.memory_bytes < 100_000
+    assert put_file(table, 1, b"f0", 100, 2) >= RENUMBERED
 
 
 def test_threads(table: InodeTable) -> None:
@@ -460,7 +508,7 @@ def test_threads(table: InodeTable) -> None:
                 table.children(shared)
                 table.expire_dir(own)
             if rounds[number] % 200 == 0:
-                table.trim(0, 0)
+                table.trim(0, 10)
             if table.source(nodeid) != (1, b"etag%d" % version):
                 wrong.append(f"token of {nodeid}")
             if table.forget(nodeid, 1) is not True:
@@ -468,7 +516,7 @@ def test_threads(table: InodeTable) -> None:
 
     owned = [put_dir(table, 1, b"own%d" % number, 10 + number) for number in range(4)]
     for nodeid in (shared, *owned):
-        table.hold(nodeid)  # else a trim of another thread takes it while it is empty
+        table.attr(nodeid, True)  # else a trim of another thread takes it while it is empty
     threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
@@ -477,5 +525,5 @@ def test_threads(table: InodeTable) -> None:
     assert wrong == []
     assert min(rounds) > 100
     for name in [b"shared", *(b"own%d" % number for number in range(4))]:
-        table.unhold(table.remove(1, name))
+        table.forget(table.remove(1, name), 1)
     assert table.count == 1

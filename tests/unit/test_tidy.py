@@ -36,7 +36,7 @@ MAKING = re.compile(r"\b(AI|LLM|claude|copilot|chatgpt|as an assistant|the brief
 NATIVE_ORDER = (
     *("pthreads", "linux", "cursor", "crc64_kernels"),  # declarations of foreign C
     *("crc64", "iobuf"),
-    *("nodetree", "inodes"),
+    *("nodetree", "nodetrim", "inodes"),
     *("blockfiles", "blockindex", "blocktable", "blockjournal", "blockstate", "blockevict", "blockio"),
     *("blocksync", "blockkeep", "blockviews"),
     "blockstore",
