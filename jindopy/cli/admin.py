@@ -144,7 +144,8 @@ def _print_mount(found: DaemonStatus) -> None:
     click.echo(
         f"  read {format_size(traffic.read_bytes)},"
         f" {f'{traffic.hit_ratio:.1%}' if traffic.read_bytes else 'nothing yet'} from the cache"
-        f" ({format_size(traffic.saved_bytes)} saved), {count(traffic.fuse_requests, 'request')} of the kernel"
+        f" ({format_size(traffic.saved_bytes)} and {count(traffic.saved_gets, 'GET')} saved),"
+        f" {count(traffic.fuse_requests, 'request')} of the kernel"
     )
     click.echo(
         f"  asked the storage for {format_size(traffic.ufs_bytes)}: {count(traffic.ufs_gets, 'GET')},"

@@ -70,6 +70,8 @@ class TrafficStatus:
     stale_reads: int
     fuse_requests: int = 0
     """Requests of the kernel answered, of every kind: what it answers from its own caches is not among them."""
+    saved_gets: int = 0
+    """Reads answered from the cache: without one, each is a request to the UFS."""
     bad_objects: int = 0
     """Objects of several blocks whose checksum as a whole was wrong: dropped, and taken back from the kernel."""
 

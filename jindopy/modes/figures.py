@@ -15,6 +15,7 @@ from jindopy.control.api import TrafficStatus
 class _Counts(NamedTuple):
     """Counters of the process at one moment."""
 
+    cache_reads: int
     cache_bytes: int
     passed_bytes: int
     """Answered to readers from blocks that had just come from the UFS."""
@@ -42,6 +43,7 @@ class Traffic:
         store = self._cache.counters()
         value = metrics.value
         return _Counts(
+            cache_reads=store["hit_reads"],
             cache_bytes=store["hit_bytes"],
             passed_bytes=int(value(metrics.READ_BYTES, source="ufs")),
             gets=int(value(metrics.UFS_REQUESTS, operation="get")),
@@ -74,6 +76,7 @@ class Traffic:
             crc_failures=now.crc_failures,
             stale_reads=now.stale_reads,
             fuse_requests=now.fuse_requests,
+            saved_gets=now.cache_reads,
             bad_objects=now.bad_objects,
         )
 

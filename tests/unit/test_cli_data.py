@@ -71,7 +71,7 @@ def test_status_of_one_mount(run: Run, daemon: FakeDaemon, point: Path) -> None:
         "oss://b/p  at http://oss",
         "cached    1.0 MiB of 3.0 MiB (33.3%), 1 of 3 files",
         "tier SSD  /c  2.0 GiB of 10.0 GiB used (20.0%)",
-        "75.0% from the cache (3.0 MiB saved), 12 requests of the kernel",
+        "75.0% from the cache (3.0 MiB and 24 GETs saved), 12 requests of the kernel",
         "7 GETs, 2 listings, 1 HEAD, 0 retries",
         "1 key that no path can hold",
         "note: read-ahead not set",

@@ -67,6 +67,7 @@ def test_status_counts_open_files_and_reads(bench: LoadBench) -> None:
     status = bench.daemon.status()
     assert status.traffic.read_bytes == status.traffic.cache_read_bytes == 3 * MIB + 1000
     assert status.traffic.saved_bytes == 3 * MIB + 1000  # the bare driver here counts no requests
+    assert status.traffic.saved_gets == 4  # of 1 MiB at most
     assert status.traffic.hit_ratio == 1.0
     nodeid = bench.vfs.lookup(bench.vfs.lookup(1, b"a").nodeid, b"one").nodeid
     bench.vfs.open(nodeid)
