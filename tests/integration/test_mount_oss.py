@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from jindopy.config.settings import UfsMount
+from jindopy.control.api import LoadRequest
 from tests.emulator_fixture import Emulator, running_emulator
-from tests.fault_fixture import BUCKET, KEYS, REGION, store_bucket
-from tests.mount_fixture import RunningMount, running_mount
+from tests.fault_fixture import BUCKET, KEYS, REGION, control, store_bucket
+from tests.mount_fixture import RunningMount, running_mount, wait_until
 
 pytestmark = [pytest.mark.root]
 
@@ -118,6 +119,28 @@ def test_the_whole_tree_in_statfs(tmp_path: Path, store: Emulator) -> None:
         figures = os.statvfs(mount.path)
         assert figures.f_blocks * figures.f_frsize >= 2 * len(CONTENT)
         assert figures.f_files >= 3
+
+
+def test_a_metadata_load_takes_back_what_the_kernel_believes_for_ever(
+    tmp_path: Path, store: Emulator, bucket: oss2.Bucket
+) -> None:
+    with mounted(tmp_path / "work", store, ttl_seconds=float("inf")) as mount:
+        assert (mount.path / "file").read_bytes() == CONTENT
+        assert (mount.path / "deep" / "file").exists()
+        assert not (mount.path / "deep" / "new").exists()
+        changed = CONTENT[::-1]  # of the same size
+        bucket.put_object("in/file", changed)
+        bucket.delete_object("in/deep/file")
+        bucket.put_object("in/deep/new", b"new")
+        with (mount.path / "file").open("rb") as old:
+            assert old.read() == CONTENT, "nobody has said anything yet"
+            *_, last = control(mount).load(LoadRequest([], data=False))
+            assert last.phase == "complete"
+            wait_until(lambda: (mount.path / "file").read_bytes() == changed)
+            wait_until(lambda: not (mount.path / "deep" / "file").exists())
+            wait_until((mount.path / "deep" / "new").exists)
+            old.seek(0)
+            assert old.read() == CONTENT
 
 
 def test_no_port_is_opened(tmp_path: Path, store: Emulator) -> None:
