@@ -245,8 +245,9 @@ class Settings:
     fetch_threads: int = _param(
         "Storage",
         Kind.COUNT,
-        16,
-        "GETs in flight at once; a reader who finds all of them busy gets one more.",
+        32,
+        "GETs in flight at once, fewer when half of the buffers hold less than a MiB for each; a reader who finds all"
+        " of them busy gets one more.",
         jindo=("fs.oss.download.thread.concurrency",),
     )
     list_threads: int = _param("Storage", Kind.COUNT, 16, "Listings in flight at once.")

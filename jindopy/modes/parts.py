@@ -125,11 +125,13 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
     learner = ChecksumLearner(master)
     on_exit(learner.close)
     pool = BufferPool(max(4 * BLOCK_BYTES, int(settings.memory_bytes * BUFFER_SHARE)))
+    # Each GET fills one block at a time; the other half is for readers and what they are handed.
+    fetch_threads = min(settings.fetch_threads, pool.budget_bytes // (2 * BLOCK_BYTES))
     filler = Filler(
         cache,
         drivers,
         pool,
-        FillConfig(threads=settings.fetch_threads),
+        FillConfig(threads=fetch_threads),
         on_object_crc64=learner.learn,
     )
     on_exit(filler.close)
@@ -139,17 +141,17 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
     vfs = Vfs(master, reads, cache, VfsConfig(request_seconds_max=settings.request_timeout_seconds))
     on_exit(vfs.close)
     if settings.prefetch_bytes_max:
-        prefetcher = Prefetcher(cache, filler, pool, vfs, _prefetch_config(settings, pool.budget_bytes))
+        prefetcher = Prefetcher(cache, filler, pool, vfs, _prefetch_config(settings, fetch_threads, pool.budget_bytes))
         on_exit(prefetcher.close)
         vfs.fetch_ahead_by(prefetcher)
     filler.tell_of_bad_objects(vfs.take_back)
     return Parts(drivers, cache, master, filler, reads, vfs)
 
 
-def _prefetch_config(settings: MountSettings, buffer_bytes: int) -> PrefetchConfig:
+def _prefetch_config(settings: MountSettings, fetch_threads: int, buffer_bytes: int) -> PrefetchConfig:
     return PrefetchConfig(
         unused_bytes_max=settings.prefetch_bytes_max,
-        flying_files_max=FLYING_OF_THREADS * settings.fetch_threads,
+        flying_files_max=FLYING_OF_THREADS * fetch_threads,
         flying_bytes_max=buffer_bytes // 4,
         neighbours=NeighbourConfig(reach_bytes=settings.prefetch_bytes_max),
     )

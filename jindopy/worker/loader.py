@@ -38,9 +38,9 @@ class LoaderConfig:
     """Bounds of one load."""
 
     files_max: int = 64
-    """Small files on the way: four for each of the Filler's 14 background threads, so that none waits for the next."""
+    """Small files on the way: two for each of the Filler's 30 background threads, so that none waits for the next."""
     window_blocks: int = 64
-    """Blocks on the way: 16 GETs of 4 MiB, two more than run at a time."""
+    """Blocks on the way: 16 GETs of 4 MiB, what a link of 3 GB/s has on its way in 20 ms."""
     stride_blocks: int = 16
     """Blocks asked for at once: four whole GETs."""
 
