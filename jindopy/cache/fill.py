@@ -415,7 +415,7 @@ class Filler:
         """
         key = (task.version.cid, block)
         kept = self._cache.put(lease, block, sealed)
-        if kept and object_crc64 is not None and task.version.block_count > 1:
+        if kept and object_crc64 is not None and task.version.block_count > 1 and lease.complete:
             self._check_whole(task.version, lease, object_crc64)
         with self._lock:
             flight, _ = self._flights.pop(key)
@@ -433,7 +433,7 @@ class Filler:
         flight.land(sealed)
 
     def _check_whole(self, version: FileVersion, lease: CacheFile, expected: int) -> None:
-        """Once complete, compare the object's CRC with the store's.  If it is wrong, drop every block and raise."""
+        """Compare a complete object's CRC with the store's.  If it is wrong, drop every block and raise."""
         found = lease.crc64()
         if found is None or found == expected:
             return
