@@ -2,7 +2,7 @@
 
 A scenario is a test under bench/scenarios (``test_<group>.py``, ``test_<group>_<what>.py``) that measures with
 pytest-benchmark and records figures by name with the ``record`` fixture.  Exit code 1 when a scenario failed, a bar
-does not hold or a figure of the group was not measured.
+does not hold or a figure of the group was not measured, unless a module that it needs is not installed.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ def main() -> int:
     if measured:
         store_results(measured)
     print_table(wanted, measured)
-    missing = sorted(set(wanted) - set(measured))
-    if missing:
-        print(f"not measured: {', '.join(missing)}")
+    missing = []
+    for name in sorted(set(wanted) - set(measured)):
+        needs = "" if table[name].can_be_measured else f" (needs {table[name].needs})"
+        print(f"not measured: {name}{needs}")
+        missing += [] if needs else [name]
     return int(bool(code or missing or any(row["holds"] is False for row in measured.values())))
 
 

@@ -6,6 +6,7 @@ as what was measured: then it shows the server.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import operator
 import os
@@ -36,6 +37,12 @@ class Figure:
     beside: str
     state: str
     what: str
+    needs: str = ""
+    """A module without which it is not measured."""
+
+    @property
+    def can_be_measured(self) -> bool:
+        return not self.needs or importlib.util.find_spec(self.needs) is not None
 
     def holds(self, value: float) -> bool | None:
         """Whether ``value`` keeps the bar; None without one."""
