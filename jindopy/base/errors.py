@@ -31,7 +31,7 @@
         └── NamespaceCorrupt      SQLite says the file is damaged
 
 ``errno``      what a FUSE request answers.
-``exit_code``  what the command line exits with (see ``EXIT_CODES`` in docs/CONFIGURATION.md).
+``exit_code``  what the command line exits with (the table is in docs/CONFIGURATION.md).
 ``retryable``  the same request may succeed later without anyone doing anything.
 ``fault``      whose mistake it is: decides log level and wording.
 

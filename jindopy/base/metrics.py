@@ -1,12 +1,12 @@
-"""The table of metrics: every counter and gauge of the program, with unit, labels and stability.
+"""The table of metrics: every counter of the program, with unit, labels and stability.
 
-Rooms increment these objects directly; ``status`` and, where a mode opens one, the HTTP endpoint read them.  Nothing
-here is touched per FUSE request: hot counters live in the native modules and are copied in by a collector.
+Rooms increment these objects directly, ``status`` reads them.  Nothing here is touched per FUSE request: hot counters
+live beside what they count, and ``status`` asks there.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 
@@ -22,8 +22,8 @@ UFS_RETRIES = Counter(
 )
 READ_BYTES = Counter(
     "jindopy_read_bytes_total",
-    "Bytes answered to readers, by where they came from",
-    ["source"],  # local, worker, ufs
+    "Bytes answered to readers without the cache, which could not take them",
+    ["source"],  # ufs
     registry=REGISTRY,
 )
 READS_STALE = Counter(
@@ -35,12 +35,9 @@ SYNC_SKIPPED_KEYS = Counter(
 CRC_FAILURES = Counter(
     "jindopy_crc_failures_total", "Blocks whose checksum did not match", ["where"], registry=REGISTRY
 )
-CACHE_USED_BYTES = Gauge(
-    "jindopy_cache_used_bytes", "Disk space taken by cached blocks (st_blocks)", ["tier"], registry=REGISTRY
-)
 
 
-def value(metric: Counter | Gauge, **labels: str) -> float:
+def value(metric: Counter, **labels: str) -> float:
     """Sum of a metric's samples whose labels include ``labels``."""
     total = 0.0
     for family in metric.collect():

@@ -34,7 +34,7 @@ class Capability(enum.Flag):
     SYMLINK = enum.auto()
     """Has symbolic links whose targets are keys."""
     WRITE = enum.auto()
-    """put, copy and delete work."""
+    """put and delete work."""
     MULTIPART = enum.auto()
     """``put`` of a stream of unknown length is sent in parts."""
 
