@@ -1,7 +1,7 @@
 """What the rest of the program sees of the namespace.  P: types and Protocols, no I/O.
 
 ``MasterApi`` is the whole conversation between whoever serves files and whoever keeps the tree.  The embedded master
-(``namespace.service``) implements it in process; a remote one does over RPC.  Metadata travels a directory at a time:
+(``namespace.service``) implements it in process; one over RPC would be another.  Metadata travels a directory at a time:
 ``read_dir`` is a stream of pages, so that a caller can answer a lookup as soon as the page holding the name passed.
 
 Freshness is a duration, not a moment: answers carry how long they may still be believed (``ttl_seconds``), so clocks
