@@ -36,6 +36,7 @@ missing_packages() {
     [ -e /usr/include/stdio.h ] || echo libc6-dev
     command -v pkg-config >/dev/null || echo pkg-config
     pkg-config --exists fuse 2>/dev/null || echo libfuse-dev
+    pkg-config --exists 'libcurl >= 7.87' 2>/dev/null || echo libcurl4-openssl-dev
     command -v fusermount3 >/dev/null || echo fuse3
     command -v fincore >/dev/null || echo util-linux-extra
     [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || echo "$version-dev"

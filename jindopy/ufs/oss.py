@@ -1,4 +1,4 @@
-"""The OSS driver: oss2 signs, ``oss_http`` sends, ``oss_xml`` reads listings; nothing else imports oss2.
+"""The OSS driver: oss2 signs, ``oss_native`` GETs, ``oss_http`` sends the rest; nothing else imports oss2.
 
 oss2 is loaded when the first driver opens (0.2 s and 17 MB that a local mount does not pay).  Of it the signatures are
 used (V4 unless told otherwise, 32 µs each); its session (0.9 ms of CPU a request) and its XML objects (18 ms a
@@ -22,7 +22,8 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, final
 from urllib.parse import quote, quote_from_bytes
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
@@ -33,10 +34,13 @@ from jindopy.ufs.base import Capability, ListPage, ObjectStat
 from jindopy.ufs.bodies import ToldBody
 from jindopy.ufs.credentials import Credentials, CredentialSource, default_chain
 from jindopy.ufs.oss_errors import error_of
-from jindopy.ufs.oss_http import Stream, Transport
+from jindopy.ufs.oss_http import Transport
 from jindopy.ufs.oss_options import OssOptions, parse_options
 from jindopy.ufs.oss_time import http_ns
 from jindopy.ufs.uri import UfsUri
+
+if TYPE_CHECKING:
+    from jindopy.ufs.oss_native import NativeTransport
 
 KEY_BYTES_MAX = 1023
 LIST_LIMIT_MAX = 1000
@@ -47,11 +51,31 @@ PARTS_AT_ONE_SIZE = 1000
 """Parts grow by 8 MiB every 1,000 of the 10,000 that OSS allows: streams up to 430 GiB, 80 MiB of memory at the end."""
 
 
+class Answer(Protocol):
+    """What both ways of sending return: status and headers known, body still coming."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def announced(self) -> int | None: ...
+    @property
+    def request_id(self) -> str: ...
+    def readinto(self, target: memoryview, /) -> int: ...
+    def read(self) -> bytes: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 @final
 class OssBody(ToldBody):
     """Body of a GET; see ``ufs.base.Body``."""
 
-    def __init__(self, stream: Stream, token: bytes, object_bytes: int, crc64: int | None) -> None:
+    def __init__(self, stream: Answer, token: bytes, object_bytes: int, crc64: int | None) -> None:
         super().__init__(token, object_bytes, crc64)
         self._stream = stream
 
@@ -115,6 +139,7 @@ class OssDriver:
         self._clock = clock
         self._signer = _Signer(options, credentials)
         self._transport = Transport(options)
+        self._native = _native_transport(options)
         self._list_v2 = True
 
     @property
@@ -234,6 +259,8 @@ class OssDriver:
         self._send("GET", b"", params={"encoding-type": "url", "max-keys": "1"}, deadline=deadline).read()
 
     def close(self) -> None:
+        if self._native is not None:
+            self._native.close()
         self._transport.close()
 
     def _send(
@@ -245,7 +272,7 @@ class OssDriver:
         headers: dict[str, str] | None = None,
         body: bytes | None = None,
         deadline: Deadline,
-    ) -> Stream:
+    ) -> Answer:
         """Sign and send; an answer of 300 or more is raised as what it means."""
         asked = params or {}
         signed = self._signer.headers(method, self._name(key) if key else "", asked, headers or {})
@@ -255,7 +282,11 @@ class OssDriver:
                 f"{quote(name, safe='')}={quote(value, safe='')}" if value else quote(name, safe="")
                 for name, value in asked.items()
             )
-        stream = self._transport.send(method, target, signed, body, deadline)
+        stream: Answer
+        if self._native is not None and method == "GET" and key:
+            stream = self._native.send(target, signed, deadline)
+        else:
+            stream = self._transport.send(method, target, signed, body, deadline)
         if stream.status < 300:
             return stream
         with stream:
@@ -264,7 +295,7 @@ class OssDriver:
             self.check(deadline=deadline)  # raises the reason, which a HEAD cannot tell
         raise error
 
-    def _refusal(self, stream: Stream, key: bytes, document: bytes) -> UfsError:
+    def _refusal(self, stream: Answer, key: bytes, document: bytes) -> UfsError:
         if not document and (told := stream.headers.get("x-oss-err")):
             document = base64.b64decode(told + "===")
         skew = None
@@ -280,7 +311,7 @@ class OssDriver:
             skew_seconds=skew,
         )
 
-    def _checked_body(self, stream: Stream, key: bytes, offset: int, size_bytes: int, token: bytes | None) -> OssBody:
+    def _checked_body(self, stream: Answer, key: bytes, offset: int, size_bytes: int, token: bytes | None) -> OssBody:
         headers = stream.headers
         got = _token(headers)
         if token is not None and got != token:
@@ -376,6 +407,18 @@ class OssDriver:
             return key.decode()
         except UnicodeDecodeError:
             raise KeyRefused("OSS keys are UTF-8", endpoint=self.endpoint, key=key) from None
+
+
+def _native_transport(options: OssOptions) -> NativeTransport | None:
+    """The native client; None where it is not wanted, or was not built for want of libcurl."""
+    if not options.native:
+        return None
+    try:
+        from jindopy.ufs.oss_native import NativeTransport
+    except ImportError as error:
+        logging.getLogger(__name__).info("GETs go through Python: the native client cannot be loaded (%s)", error)
+        return None
+    return NativeTransport(options)
 
 
 def _token(headers: Mapping[str, str]) -> bytes:

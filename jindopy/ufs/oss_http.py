@@ -37,6 +37,7 @@ from jindopy.base.clock import Deadline
 from jindopy.base.errors import BadAnswer, ConfigError, JindoError, ShortBody, Unavailable, redact
 from jindopy.ufs.bodies import Closing
 from jindopy.ufs.oss_options import OssOptions
+from jindopy.ufs.oss_troubles import Trouble, trouble_error
 
 # The pool logs every connection it opens or drops; the errors raised here say the same with their consequences.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -236,32 +237,21 @@ class Transport:
         )
 
     def _failure(self, error: Exception) -> JindoError:
-        options = self._options
-        inside = "(an -internal endpoint answers only inside its region)"
-        kind: type[Unavailable | BadAnswer] = Unavailable
         if isinstance(error, NameResolutionError):
-            text = f"the name {options.request_host} cannot be resolved; check fs.oss.endpoint, the bucket and DNS"
-        elif isinstance(error, ProxyError) and options.proxy is not None:
-            text = f"no way through the proxy {options.proxy.url} ({_cause(error)}); check https_proxy and no_proxy"
+            trouble = Trouble.NAME
+        elif isinstance(error, ProxyError) and self._options.proxy is not None:
+            trouble = Trouble.PROXY
         elif isinstance(error, NewConnectionError):
-            text = (
-                f"no connection ({_cause(error)}); check fs.oss.endpoint, and that this machine may reach it {inside}"
-            )
+            trouble = Trouble.REFUSED
         elif isinstance(error, ConnectTimeoutError):
-            text = f"no connection within {options.connect_seconds:g} s; check fs.oss.endpoint and firewalls {inside}"
+            trouble = Trouble.CONNECT_TIMEOUT
         elif isinstance(error, ReadTimeoutError):
-            text = f"no answer within {options.silence_seconds:g} s"
+            trouble = Trouble.SILENCE
         elif isinstance(error, SSLError):
-            kind = BadAnswer
-            text = f"TLS failed ({_cause(error)}); is this an https port?"
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                text = (
-                    "the server's certificate is not trusted; name its authority by fs.oss.ca.file, or check who "
-                    "answers at this address"
-                )
+            trouble = Trouble.CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in str(error) else Trouble.TLS
         else:
-            text = f"the connection broke ({_cause(error)})"
-        return kind(text, endpoint=options.endpoint)
+            trouble = Trouble.BROKEN
+        return trouble_error(trouble, _cause(error), self._options)
 
 
 def _cause(error: BaseException) -> str:

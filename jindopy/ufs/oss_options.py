@@ -9,6 +9,7 @@
     fs.oss.timeout.millisecond               30000: longest silence of a connection
     fs.oss.max.connections.per.host          100: connections kept open
     fs.oss.ca.file                           certificates to trust instead of the system's
+    fs.oss.client                            native: GETs by threads without the GIL, where built; python: by urllib3
 
 Each also as ``fs.oss.bucket.NAME.*`` for one bucket.  Options under other names belong to others and are left alone:
 ``registry.without_effect`` names those that nobody reads.
@@ -72,6 +73,8 @@ class OssOptions(NamedTuple):
     silence_seconds: float
     connections: int
     ca_file: str
+    native: bool = True
+    """GETs by the native client, if it was built."""
     proxy: Proxy | None = None
 
     @property
@@ -129,6 +132,7 @@ def parse_options(uri: UfsUri, given: Mapping[str, str], environ: Mapping[str, s
         silence_seconds=_number(options, "timeout.millisecond", 30_000) / 1000,
         connections=_number(options, "max.connections.per.host", 100),
         ca_file=options.get("ca.file", ""),
+        native=_client(options.get("client", "native")),
     )
     return made._replace(proxy=proxy_of(secure, made.request_host, port, environ))
 
@@ -170,6 +174,12 @@ def _signature(text: str) -> bool:
     if text.lower().removeprefix("v") not in {"0", "1", "4"}:
         raise ConfigError(f"fs.oss.signer.version={text!r}: write 4 (or 0, the same) or 1")
     return text.lower().removeprefix("v") != "1"
+
+
+def _client(text: str) -> bool:
+    if text not in {"native", "python"}:
+        raise ConfigError(f"fs.oss.client={text!r}: write native or python")
+    return text == "native"
 
 
 def _flag(options: Mapping[str, str], name: str, default: bool) -> bool:

@@ -150,9 +150,8 @@ def test_plain_requests_go_whole_to_the_proxy(plain: Proxy, monkeypatch: pytest.
         assert read_all(driver, key, len(data), token=made.token) == data
     assert len(driver.list_page(b"", delimiter=False, deadline=soon()).objects) == 3
     driver.close()
-    assert {path.partition("/?")[0][: len(f"http://bucket.{DOMAIN}:80")] for _, path in plain.seen} == {
-        f"http://bucket.{DOMAIN}:80"
-    }
+    hosts = {path.removeprefix("http://").partition("/")[0].removesuffix(":80") for _, path in plain.seen}
+    assert hosts == {f"bucket.{DOMAIN}"}
 
 
 def test_encrypted_requests_go_through_a_tunnel(encrypted: tuple[Proxy, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,10 +161,11 @@ def test_encrypted_requests_go_through_a_tunnel(encrypted: tuple[Proxy, Path], m
     driver = opened(f"https://{DOMAIN}", ca_file=str(authority))
     data = os.urandom(3_000_000)
     made = driver.put(b"key", data, deadline=soon())
-    assert read_all(driver, b"key", len(data), token=made.token) == data
+    for _ in range(3):
+        assert read_all(driver, b"key", len(data), token=made.token) == data
     driver.close()
     assert set(proxy.seen) == {("CONNECT", f"bucket.{DOMAIN}:443")}
-    assert len(proxy.seen) == 1, "the tunnel is kept"
+    assert len(proxy.seen) == 2, "tunnels are kept: one of those who GET, one of those who do the rest"
 
 
 def test_a_wrong_password_is_told_and_not_shown(encrypted: tuple[Proxy, Path], monkeypatch: pytest.MonkeyPatch) -> None:
