@@ -17,7 +17,7 @@ Bounds: the caller's (see ``nodetrim``).  Threads: none of its own; the caller's
 function that needs memory and gets none changes nothing and says so.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 

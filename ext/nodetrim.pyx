@@ -8,8 +8,9 @@ to forget by itself: one that it forgets on demand would no longer be the path o
 
 The children of a held directory all stay: a listing is being read from them, or put into them.
 
-Bounds: a round ends when it has freed nothing.  What graves take counts; where they are over an eighth of the target
-they go, and with them the numbers of gone nodes.  Threads: none of its own; the caller's lock guards the tree.
+Bounds: a round ends when it has freed nothing, or found only what the kernel keeps and told enough of it.  What graves
+take counts; where they are over an eighth of the target they go, and with them the numbers of gone nodes.  Threads:
+none of its own; the caller's lock guards the tree.
 """
 
 from libc.stdint cimport uint64_t
@@ -41,6 +42,8 @@ cdef size_t tree_trim(Tree* tree, size_t target_bytes, uint64_t* asked, size_t a
         count = _empty(tree, node, target_bytes, asked, count, ask_max)
         worked = tree.count < before
         fruitless = 0 if worked else fruitless + 1
+        if ask_max and count == ask_max and not worked:
+            break  # enough for the kernel to do; the hand stays where the next call goes on
         if worked and tree.grave_slots * sizeof(Grave) > max(target_bytes // GRAVES_SHARE, <size_t> GRAVES_BYTES_MIN):
             tree_retire(tree)
     return count

@@ -13,16 +13,20 @@ import hashlib
 import logging
 import threading
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
 from jindopy._ext.blockstore import BlockStore, CacheFile, FileStat, ScrubResult, TierSpec, TierStat
 from jindopy._ext.iobuf import SealedBuffer
 from jindopy.base.clock import REAL_CLOCK, Clock
 from jindopy.base.errors import CacheError, CacheFull
-from jindopy.base.ident import CID_BYTES, Cid, FileVersion, UfsId
+from jindopy.base.ident import BLOCK_BYTES, CID_BYTES, Cid, FileVersion, UfsId
 from jindopy.cache.health import DiskHealth, DiskState
 
 LOG = logging.getLogger("jindopy.cache")
+
+INDEX_BYTES_A_FILE: Final = 220
+INDEX_BYTES_A_BLOCK: Final = 65
+"""A file of one piece, a MiB of a large file: what blocktable says, and its test holds."""
 
 
 def owner_tag(ufs_id: UfsId) -> int:
@@ -103,6 +107,13 @@ class Cache:
     def counters(self) -> dict[str, int]:
         """Counts since start (see BlockStore.counters)."""
         return self._store.counters()
+
+    def index_bytes(self) -> int:
+        """Memory that knowing what is cached takes, near enough (see blocktable)."""
+        return sum(
+            stat.files * INDEX_BYTES_A_FILE + stat.cached_bytes // BLOCK_BYTES * INDEX_BYTES_A_BLOCK
+            for stat in self.stats()
+        )
 
     @property
     def tiers(self) -> list[TierSpec]:

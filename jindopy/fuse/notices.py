@@ -28,7 +28,7 @@ Notice = tuple[NodeId, bytes | None]
 
 @final
 class Notices:
-    """The ``vfs.directories.KernelNotifier`` of a transport."""
+    """The ``vfs.notifier.KernelNotifier`` of a transport."""
 
     def __init__(self, *, entry: Callable[[int, bytes], object], content: Callable[[int], object]) -> None:
         """``entry(directory, name)`` and ``content(nodeid)`` tell the kernel; both may block."""

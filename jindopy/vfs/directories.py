@@ -3,7 +3,8 @@
 Flow     A name the table cannot answer starts a *loading* of its directory: the master's stream is poured into the
          table page by page.  The lookup is answered as soon as the page with its name has passed; if that takes longer
          than JOIN_SECONDS the master is asked for the one name (a HEAD), while the loading goes on for the others.
-Bounds   One loading per directory, LOADERS at a time; a directory is believed for as long as the master said.
+Bounds   One loading per directory, LOADERS at a time; a directory is believed for as long as the master said.  The
+         table is trimmed after each page; a directory on its way is *held*, or its listing would end with holes.
 Locks    ``_lock`` guards the map of loadings; each loading has a condition for those who wait on it.  Neither is held
          while the master is asked.
 Failure  The error of a failed loading reaches those who waited for it; what the table knew before stays as it was.
@@ -14,16 +15,20 @@ said that it changed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from jindopy._ext.inodes import NEGATIVE, InodeTable, NodeAttr
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import DeadlineExceeded, JindoError, NameTooLong, NoSuchEntry, NotADirectory
 from jindopy.base.ident import Inode, Kind, NodeId
 from jindopy.namespace.api import DirPage, MasterApi, Node
+from jindopy.vfs.nodekeeper import NodeKeeper
+from jindopy.vfs.notifier import KernelNotifier, SilentNotifier
 
 LOG = logging.getLogger("jindopy.vfs")
 
@@ -39,29 +44,6 @@ FOREVER_NS: Final = 1 << 62
 """Expiry of what never expires; CLOCK_MONOTONIC needs 146 years to get there."""
 LOAD_SECONDS_MAX: Final = 1800.0
 """Deadline of one directory stream: ten million keys at 5,000 a second."""
-
-
-class KernelNotifier(Protocol):
-    """Takes back what the kernel has cached.  Must not block: the work is done by a thread that serves no requests."""
-
-    def entry_changed(self, directory: NodeId, name: bytes) -> None:
-        """The name now means another file, or none."""
-        ...
-
-    def content_changed(self, nodeid: NodeId) -> None:
-        """What was answered to reads of this node may have been wrong."""
-        ...
-
-
-@final
-class SilentNotifier:
-    """For a vfs without a kernel."""
-
-    def entry_changed(self, directory: NodeId, name: bytes) -> None:
-        """Nobody caches anything."""
-
-    def content_changed(self, nodeid: NodeId) -> None:
-        """Likewise."""
 
 
 @final
@@ -86,8 +68,9 @@ def expiry_ns(clock: Clock, ttl_seconds: float) -> int:
 class Directories:
     """Answers lookups and listings from the table, loading directories when it must."""
 
-    def __init__(self, table: InodeTable, master: MasterApi, clock: Clock = REAL_CLOCK) -> None:
+    def __init__(self, table: InodeTable, master: MasterApi, keeper: NodeKeeper, clock: Clock = REAL_CLOCK) -> None:
         self._table = table
+        self._keeper = keeper
         self._master = master
         self._clock = clock
         self._notifier: KernelNotifier = SilentNotifier()
@@ -150,11 +133,25 @@ class Directories:
         answer = self._master.lookup(self._inode(parent), name, deadline=deadline)
         if answer.node is None:
             raise NoSuchEntry("no such file or directory")
-        self._put(parent, answer.node, expiry_ns(self._clock, answer.ttl_seconds))
-        known = self._table.lookup(parent, name, 0, True)  # time 0: nothing has expired
+        with self._held(parent):
+            self._put(parent, answer.node, expiry_ns(self._clock, answer.ttl_seconds))
+            known = self._table.lookup(parent, name, 0, True)  # time 0: nothing has expired
+        self._keeper.grown()
         if not isinstance(known, NodeAttr):
             raise NoSuchEntry("no such file or directory")
         return known
+
+    @contextlib.contextmanager
+    def _held(self, directory: NodeId) -> Iterator[None]:
+        """Nothing of the directory is trimmed meanwhile; raises NoSuchEntry when it is gone."""
+        try:
+            self._table.hold(directory)
+        except KeyError:
+            raise NoSuchEntry("no such directory") from None
+        try:
+            yield
+        finally:
+            self._table.unhold(directory)
 
     def ensure(self, directory: NodeId, deadline: Deadline) -> None:
         """Return once a fresh and complete listing is in the table."""
@@ -171,18 +168,19 @@ class Directories:
 
     def directory_changed(self, directory: Inode, generation: int) -> None:
         """The master says that children changed: load anew and tell the kernel what differs."""
-        # A directory has one version for ever, so its node number is its inode number.
-        nodeid = NodeId(directory)
-        try:
-            known_generation, _, complete = self._table.dir_state(nodeid)
-        except KeyError:
-            return
-        if not complete or known_generation >= generation:
-            return
-        with self._lock:
-            self._changed.add(nodeid)
-        self._table.expire_dir(nodeid)
-        self._load(nodeid)
+        for number in self._table.directories_of(directory):
+            nodeid = NodeId(number)
+            try:
+                known_generation, _, _ = self._table.dir_state(nodeid)
+                # 0: never listed.  One that was trimmed since is no longer complete, but the kernel may know names.
+                if not 0 < known_generation < generation:
+                    continue
+                self._table.expire_dir(nodeid)
+            except KeyError:
+                continue
+            with self._lock:
+                self._changed.add(nodeid)
+            self._load(nodeid)
 
     def _load(self, directory: NodeId) -> _Loading:
         with self._lock:
@@ -198,7 +196,9 @@ class Directories:
             compare = directory in self._changed
             self._changed.discard(directory)
         try:
-            self._pour(directory, loading, compare)
+            with self._held(directory):
+                self._pour(directory, loading, compare)
+            self._keeper.grown()
         except JindoError as problem:
             error = problem
         except KeyError:
@@ -227,6 +227,7 @@ class Directories:
                     self._put(directory, node, expires_ns)
             if page.last:
                 self._finish(directory, page, expires_ns, compare)
+            self._keeper.grown()
             with loading.condition:
                 loading.pages += 1
                 loading.condition.notify_all()

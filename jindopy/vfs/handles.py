@@ -118,6 +118,6 @@ class OpenDirs:
         """Raises KeyError."""
         return self._open[number]
 
-    def drop(self, number: int) -> None:
-        """Forget a handle."""
-        self._open.pop(number, None)
+    def drop(self, number: int) -> DirHandle:
+        """Forget a handle; raises KeyError."""
+        return self._open.pop(number)

@@ -28,8 +28,10 @@ from jindopy.namespace.api import MasterApi, MountInfo
 from jindopy.read.neighbours import Sibling
 from jindopy.read.path import OpenFile, ReadPath
 from jindopy.read.prefetch import Prefetcher
-from jindopy.vfs.directories import Directories, KernelNotifier, SilentNotifier, expiry_ns
+from jindopy.vfs.directories import Directories, expiry_ns
 from jindopy.vfs.handles import DirHandle, OpenDirs, OpenFiles
+from jindopy.vfs.nodekeeper import NodeKeeper
+from jindopy.vfs.notifier import KernelNotifier, SilentNotifier
 
 LOG = logging.getLogger("jindopy.vfs")
 
@@ -72,6 +74,8 @@ class VfsConfig:
 
     request_seconds_max: float = 60.0
     """Longest wait for metadata before the caller gets EIO."""
+    names_bytes_max: int = 256 << 20
+    """Memory for the inode table and the cache's index together; the index cannot be less than what is cached."""
 
 
 @final
@@ -94,7 +98,8 @@ class Vfs:
         self._clock = clock
         root = master.root()
         self._table = InodeTable(root.uid, root.gid, root.perm, root.mtime_ns)
-        self._directories = Directories(self._table, master, clock)
+        self._keeper = NodeKeeper(self._table, self._table_bytes_max)
+        self._directories = Directories(self._table, master, self._keeper, clock)
         self._files = OpenFiles(self._table, reads)
         self._dirs = OpenDirs()
         self._prefetcher: Prefetcher | None = None
@@ -107,6 +112,7 @@ class Vfs:
         """Tell ``notifier`` when a name the kernel may have cached changes."""
         self._notifier = notifier
         self._directories.notify_through(notifier)
+        self._keeper.notify_through(notifier)
 
     def fetch_ahead_by(self, prefetcher: Prefetcher) -> None:
         """Have ``prefetcher`` told of opens; it asks ``siblings`` and ``current_version`` in its turn."""
@@ -152,15 +158,23 @@ class Vfs:
 
     def forget(self, nodeid: NodeId, count: int) -> None:
         """The kernel gives back lookups."""
-        self._table.forget(nodeid, count)
+        if self._table.forget(nodeid, count):
+            self._keeper.forgotten()
 
     def opendir(self, directory: NodeId) -> int:
         """List a directory wholly and return a handle on that one generation."""
         attr = self.getattr(directory)
         if attr.kind != Kind.DIRECTORY:
             raise NotADirectory("not a directory")
-        self._directories.ensure(directory, self._deadline())
-        return self._dirs.add(DirHandle(directory, NodeId(attr.parent or directory), self._table.children(directory)))
+        # Held until releasedir: what has been listed must not be trimmed before it is read.
+        self._table.hold(directory)
+        try:
+            self._directories.ensure(directory, self._deadline())
+            children = self._table.children(directory)
+        except BaseException:
+            self._table.unhold(directory)
+            raise
+        return self._dirs.add(DirHandle(directory, NodeId(attr.parent or directory), children))
 
     def readdir(self, handle: int, cookie: int) -> Iterator[DirEntry]:
         """Entries behind ``cookie`` (0: from the start), ``.`` and ``..`` first."""
@@ -179,7 +193,8 @@ class Vfs:
 
     def releasedir(self, handle: int) -> None:
         """End a directory handle."""
-        self._dirs.drop(handle)
+        self._table.unhold(self._dirs.drop(handle).directory)
+        self._keeper.grown()
 
     def readlink(self, nodeid: NodeId) -> bytes:
         """Target of a symbolic link, relative to its directory."""
@@ -322,6 +337,11 @@ class Vfs:
         return b"%016x" % node.crc64
 
     # Life
+
+    def _table_bytes_max(self) -> int:
+        """The inode table's share now: what the cache's index leaves of it, and an eighth in any case."""
+        share = self._config.names_bytes_max
+        return max(share - self._cache.index_bytes(), share // 8)
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._config.request_seconds_max, self._clock)
