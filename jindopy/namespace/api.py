@@ -1,8 +1,8 @@
 """What the rest of the program sees of the namespace.  P: types and Protocols, no I/O.
 
 ``MasterApi`` is the whole conversation between whoever serves files and whoever keeps the tree.  The embedded master
-(``namespace.service``) implements it in process; one over RPC would be another.  Metadata travels a directory at a time:
-``read_dir`` is a stream of pages, so that a caller can answer a lookup as soon as the page holding the name passed.
+(``namespace.service``) implements it in process, one over RPC would be another.  Metadata travels a directory at a
+time: ``read_dir`` is a stream of pages, so that a caller can answer a lookup once the page holding the name passed.
 
 Freshness is a duration, not a moment: answers carry how long they may still be believed (``ttl_seconds``), so clocks
 of two machines never need to agree.
