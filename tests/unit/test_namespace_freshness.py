@@ -153,6 +153,33 @@ def test_no_ttl_at_all(tmp_path: Path) -> None:
     world.master.close()
 
 
+def test_each_mount_has_its_own_ttl(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    short, long = (MemoryDriver(name, MemoryStore(clock)) for name in ("short", "long"))
+    requests = [
+        MountRequest(b"short", "memory://short", short, ttl_seconds=10.0),
+        MountRequest(b"long", "memory://long", long, ttl_seconds=float("inf")),
+    ]
+    master = EmbeddedMaster(tmp_path, requests, clock=clock)
+    for driver in (short, long):
+        driver.store.put(b"old", b"")
+
+    def names(path: bytes) -> set[bytes]:
+        inode = master.resolve(path, deadline=soon()).inode
+        return {node.name for page in master.read_dir(inode, deadline=soon()) for node in page.nodes}
+
+    assert names(b"short") == names(b"long") == {b"old"}
+    for driver in (short, long):
+        driver.store.put(b"new", b"")
+    clock.advance(9)
+    assert names(b"short") == names(b"long") == {b"old"}
+    clock.advance(1)
+    assert names(b"short") == {b"old", b"new"}
+    clock.advance(1e6)
+    assert names(b"long") == {b"old"}
+    master.close()
+
+
 def test_listings_and_probes_outlive_a_restart(world: World) -> None:
     world.put(b"a")
     world.put(b"d/e/f")
