@@ -10,7 +10,8 @@ is StaleVersion, counted.
 A cached file is read from disk into the page cache ahead of a sequential reader by a thread of its own, so that the
 reader's own requests find their bytes in memory; they check them where they hand them out.
 
-Threads: any number may read one OpenFile.  Its lock covers only the read history (microseconds).
+Threads: any number may read one OpenFile.  Its lock covers only the read history (microseconds); another one, which of
+the files read ahead.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from jindopy.base.errors import ObjectNotFound, StaleVersion, VersionChanged
 from jindopy.base.ident import BLOCK_BYTES, FileVersion
 from jindopy.cache.fill import Filler, Priority
 from jindopy.cache.store import Cache
-from jindopy.read.readahead import ReadAhead, ReadAheadConfig
+from jindopy.read.readahead import AheadShares, ReadAhead, ReadAheadConfig
 
 WARMERS: Final = 1
 """Threads that read ahead, without the GIL.  One reads at the disk's own speed (2.6 GB/s here, 6 ms of CPU for
@@ -49,6 +50,8 @@ class ReadConfig:
     """Longer than one fetch with all its retries, so that the reader sees the fetch's own error."""
     readahead: ReadAheadConfig = field(default_factory=ReadAheadConfig)
     """For files that must come from the UFS."""
+    ahead_bytes_max: int = 256 << 20
+    """Read ahead from the UFS of all files together."""
     warm_ahead: ReadAheadConfig = field(
         default_factory=lambda: ReadAheadConfig(window_bytes_min=12 * BLOCK_BYTES, window_bytes_max=24 * BLOCK_BYTES)
     )
@@ -95,6 +98,8 @@ class ReadPath:
         self._warmers = ThreadPoolExecutor(WARMERS, thread_name_prefix="warm")
         self._clock = clock
         self._impatient_until = 0.0
+        self._shares = AheadShares(self._config.ahead_bytes_max)
+        self._shares_lock = threading.Lock()
 
     def open(self, version: FileVersion) -> OpenFile:
         """Take a lease; no request is sent before the first read."""
@@ -145,10 +150,14 @@ class ReadPath:
     def _look_ahead(self, file: OpenFile, offset: int, size_bytes: int) -> None:
         """Start what the history says will be read next: from disk where cached, from the UFS where not."""
         with file.lock:
+            if not file.complete:
+                file.history.share_bytes = self._shares.share_bytes
             ahead = file.history.on_read(offset, size_bytes)
         if ahead is None:
             return
         if not file.complete:
+            with self._shares_lock:
+                self._shares.asked(id(file))
             # The demanded blocks go first: requested here, they head the same GET as what follows them.
             first = min(offset // BLOCK_BYTES, ahead.first)
             self._filler.request(file.version, file.lease, first, ahead.first - first, Priority.DEMAND)

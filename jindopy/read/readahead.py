@@ -9,10 +9,14 @@ strided and random reads, which often end up near one another by chance, cost th
 window starts small and doubles each time the reader has used up half of what lies ahead, until it covers
 ``window_bytes_max``: enough that the link never idles between a reader's requests.  The one read that is believed
 without a second is that of offset 0, where most sequential reads start.
+
+All files together may have ``total_bytes`` ahead: ``AheadShares`` says what that leaves for each, and the streams of a
+file share it.  Where it is less than a block, nothing is read ahead.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, final
 
@@ -28,6 +32,10 @@ do not push it out."""
 NEAR_BYTES: Final = 2 * BLOCK_BYTES
 """How far from the expected offset a read still belongs to a stream: the kernel keeps up to 12 requests of 128 KiB in
 flight (1.5 MiB), and they arrive in any order."""
+
+
+RECENT_ASKS: Final = 256
+"""Who asked last is who reads ahead; as many readers as this at a time are told apart."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,9 @@ class ReadAhead:
     streams: list[Stream] = field(default_factory=list)
     reads: int = 0
 
+    share_bytes: int = 1 << 62
+    """Most that all streams may have ahead now."""
+
     def on_read(self, offset: int, size_bytes: int) -> BlockRange | None:
         """Note a read; returns blocks worth fetching now, behind what the read itself needs."""
         self.reads += 1
@@ -118,11 +129,17 @@ class ReadAhead:
         stream.start, stream.read_bytes = stream.next_offset, 0
         ahead_bytes = stream.ahead_block * BLOCK_BYTES - stream.next_offset
         if ahead_bytes < stream.window_bytes:
-            stream.window_bytes = min(stream.window_bytes * 2, self.config.window_bytes_max)
+            stream.window_bytes *= 2
         return self._extend(stream)
 
     def _extend(self, stream: Stream) -> BlockRange | None:
         """Ask for blocks up to the window's end; the next trigger is half a window before that."""
+        sharers = max(1, sum(other.dense for other in self.streams))
+        window_bytes_max = min(self.config.window_bytes_max, self.share_bytes // sharers)
+        stream.window_bytes = min(stream.window_bytes, window_bytes_max)
+        if stream.window_bytes < BLOCK_BYTES:
+            stream.window_bytes = BLOCK_BYTES  # what it begins with when there is room again
+            return None
         blocks_in_all = -(-self.object_bytes // BLOCK_BYTES)
         first = max(stream.ahead_block, stream.next_offset // BLOCK_BYTES)
         stop = min(-(-(stream.next_offset + stream.window_bytes) // BLOCK_BYTES), blocks_in_all)
@@ -131,3 +148,18 @@ class ReadAhead:
         stream.ahead_block = stop
         stream.trigger_offset = stop * BLOCK_BYTES - stream.window_bytes // 2
         return BlockRange(first, stop - first)
+
+
+@final
+class AheadShares:
+    """What each of those who read ahead may have of ``total_bytes``.  Not locked: the caller sees to that."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total_bytes = total_bytes
+        self._asked: deque[int] = deque(maxlen=RECENT_ASKS)
+        self.share_bytes = total_bytes
+
+    def asked(self, reader: int) -> None:
+        """A reader, told by any number of its own, has had something read ahead: once for half a window."""
+        self._asked.append(reader)
+        self.share_bytes = self._total_bytes // len(set(self._asked))

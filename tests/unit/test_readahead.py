@@ -5,7 +5,7 @@ import random
 import pytest
 
 from jindopy.base.ident import BLOCK_BYTES
-from jindopy.read.readahead import STREAMS_MAX, BlockRange, ReadAhead, ReadAheadConfig
+from jindopy.read.readahead import STREAMS_MAX, AheadShares, BlockRange, ReadAhead, ReadAheadConfig
 
 KIB128 = 128 * 1024
 
@@ -150,3 +150,41 @@ def test_nothing_behind_the_end_is_asked_for(size):
     else:
         assert ahead == BlockRange(1, 1)
     assert history.on_read(size, KIB128) is None
+
+
+@pytest.mark.parametrize(("readers", "total_blocks"), [(1, 64), (8, 64), (64, 64), (64, 10), (300, 64)])
+def test_all_files_together_have_no_more_ahead_than_they_may(readers: int, total_blocks: int):
+    """Readers take turns; what lies between each and the end of what it asked for is ahead of it."""
+    shares = AheadShares(total_blocks * BLOCK_BYTES)
+    histories = [ReadAhead(200 * BLOCK_BYTES) for _ in range(readers)]
+    covered = [1] * readers
+    for offset in range(0, 100 * BLOCK_BYTES, KIB128):
+        for number, history in enumerate(histories):
+            history.share_bytes = shares.share_bytes
+            ahead = history.on_read(offset, KIB128)
+            if ahead is not None:
+                shares.asked(number)
+                covered[number] = ahead.first + ahead.blocks
+        if offset == 50 * BLOCK_BYTES:
+            # What was asked for before the others came is used up by now.
+            ahead_blocks = sum(max(0, blocks - offset // BLOCK_BYTES - 1) for blocks in covered)
+            assert ahead_blocks <= total_blocks
+    assert (covered[0] > 100) == (total_blocks >= readers)
+
+
+def test_streams_of_a_file_share_what_it_may_have_ahead():
+    history = ReadAhead(10_000 * BLOCK_BYTES, share_bytes=32 * BLOCK_BYTES)
+    starts = [start * 1_000 * BLOCK_BYTES for start in range(4)]
+    for moved in range(0, 40 * BLOCK_BYTES, KIB128):
+        for start in starts:
+            history.on_read(start + moved, KIB128)
+    assert [stream.window_bytes // BLOCK_BYTES for stream in history.streams] == [8] * 4
+
+
+def test_a_reader_that_was_crowded_out_reads_ahead_again():
+    history = ReadAhead(10_000 * BLOCK_BYTES, share_bytes=BLOCK_BYTES // 2)
+    assert sequential(history, 0, 20 * BLOCK_BYTES) == []
+    history.share_bytes = 64 * BLOCK_BYTES
+    asked = sequential(history, 20 * BLOCK_BYTES, 100 * BLOCK_BYTES)
+    assert asked[0].first == 20  # the block being read: it was never asked for
+    assert history.streams[0].window_bytes == 64 * BLOCK_BYTES
