@@ -49,8 +49,9 @@ def fill_store(root: Path, objects: dict[str, bytes]) -> None:
 
 
 def bucket_settings(work: Path, emulator: Emulator, options: dict[str, str] | None = None, **changes: object):
-    """Settings of a mount of the bucket; give ``KEYS`` as its environment."""
+    """Settings of a mount of the bucket, which fetches nothing that nobody reads; give ``KEYS`` as its environment."""
     given = {"fs.oss.endpoint": emulator.endpoint, "fs.oss.region": REGION} | (options or {})
+    changes = {"prefetch_bytes_max": 0} | changes
     settings: MountSettings = settings_for(work, [UfsMount(f"oss://{BUCKET}/", "", given)], **changes)
     return settings
 

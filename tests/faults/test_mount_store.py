@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Iterator[Emulator]:
 
 @pytest.fixture
 def mount(tmp_path: Path, store: Emulator) -> Iterator[RunningMount]:
-    made = start_mount(bucket_settings(tmp_path / "work", store, IMPATIENT), KEYS)
+    made = start_mount(bucket_settings(tmp_path / "work", store, IMPATIENT, prefetch_bytes_max=512 * MIB), KEYS)
     try:
         yield made
     finally:

@@ -82,7 +82,9 @@ def test_overwritten_under_its_readers(tmp_path: Path, rounds: Callable[[int, in
         bucket = store_bucket(emulator)
         for name in SIZES:
             bucket.put_object(name, versioned(0, size_of(name, 0)))
-        mount = start_mount(bucket_settings(tmp_path / "work", emulator, ttl_seconds=0.2), KEYS)
+        mount = start_mount(
+            bucket_settings(tmp_path / "work", emulator, ttl_seconds=0.2, prefetch_bytes_max=512 * MIB), KEYS
+        )
         try:
             readers = Readers(mount)
             end = time.monotonic() + rounds(SECONDS, 600)
