@@ -342,7 +342,7 @@ class Settings:
         "Reading",
         Kind.SIZE,
         None,
-        "Budget for requests, read-ahead and buffers together.",
+        "Budget for all of a mount's memory: buffers, read-ahead, names, requests, and the quota of MEM tiers.",
         derived="an eighth of the machine's or cgroup's memory, 64 MiB to 1 GiB",
     )
     state_dir: str | None = _param(

@@ -217,11 +217,18 @@ def _tier(
     return CacheTier(name, path, quota, high, low, min_free), notes
 
 
-def memory_budget(settings: Settings, facts: Facts) -> int:
-    """Bytes for requests, read-ahead and buffers."""
+def memory_budget(settings: Settings, facts: Facts, tiers: Sequence[CacheTier] = ()) -> int:
+    """Bytes for the process itself: what is given, or derived, less what MEM tiers may hold."""
+    in_memory = sum(tier.quota_bytes for tier in tiers if tier.name == "MEM")
     if settings.memory is None:
-        derived = facts.memory_bytes // MEMORY_SHARE
-        return max(MEMORY_BYTES_MIN, min(MEMORY_BYTES_MAX, derived))
+        own = max(MEMORY_BYTES_MIN, min(MEMORY_BYTES_MAX, facts.memory_bytes // MEMORY_SHARE))
+        if in_memory and in_memory + own > facts.memory_bytes:
+            raise ConfigError(
+                f"tier MEM: its quota of {format_size(in_memory)} and {format_size(own)} for the mount itself are more"
+                f" than this machine or cgroup has ({format_size(facts.memory_bytes)}); give the tier at most"
+                f" {format_size(max(0, facts.memory_bytes - own))}"
+            )
+        return own
     if settings.memory < MEMORY_BYTES_MIN:
         raise ConfigError(f"memory: {format_size(settings.memory)} is too little, give at least 64 MiB")
     if settings.memory > facts.memory_bytes:
@@ -229,7 +236,13 @@ def memory_budget(settings: Settings, facts: Facts) -> int:
             f"memory: {format_size(settings.memory)} is more than this machine or cgroup has"
             f" ({format_size(facts.memory_bytes)})"
         )
-    return settings.memory
+    if settings.memory - in_memory < MEMORY_BYTES_MIN:
+        raise ConfigError(
+            f"tier MEM: its quota of {format_size(in_memory)} counts as memory, and of {format_size(settings.memory)}"
+            f" that leaves less than the {format_size(MEMORY_BYTES_MIN)} the mount itself needs; give memory at least"
+            f" {format_size(in_memory + MEMORY_BYTES_MIN)}, or the tier less"
+        )
+    return settings.memory - in_memory
 
 
 def prefetch_bytes(settings: Settings, tiers: Sequence[CacheTier]) -> int:
@@ -283,7 +296,7 @@ def mount_settings(
     dirs = directories(settings, facts)
     mounts = ufs_mounts(parse_ufs(ufs), loaded)
     tiers, notes = cache_tiers(settings, dirs, facts)
-    memory_bytes = memory_budget(settings, facts)
+    memory_bytes = memory_budget(settings, facts, tiers)
     read_ahead = settings.read_ahead
     if read_ahead is None:
         read_ahead = min(READ_AHEAD_BYTES_MAX, memory_bytes // 4)

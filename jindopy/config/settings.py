@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from jindopy.base.errors import ConfigError
 from jindopy.base.records import RecordError, decode, encode
 from jindopy.base.units import format_size
+from jindopy.config.memory import MemoryShares, share_memory
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class MountSettings:
     kernel_read_ahead_bytes: int
     """For the mount's ``read_ahead_kb``; 0 leaves the kernel's default."""
     memory_bytes: int
-    """Budget for requests in flight, read-ahead and buffers together."""
+    """Budget of the process; what MEM tiers hold is not part of it."""
     fetch_threads: int
     """Concurrent GETs."""
     list_threads: int
@@ -97,6 +98,11 @@ class MountSettings:
     """SIGTERM waits so long for running requests."""
     foreground: bool
     """Stay attached to the terminal and log to standard error."""
+
+    @property
+    def memory_shares(self) -> MemoryShares:
+        """The budget shared out."""
+        return share_memory(self.memory_bytes, self.fetch_threads, sum(tier.quota_bytes for tier in self.tiers))
 
     @property
     def control_socket(self) -> str:

@@ -11,7 +11,7 @@ stop the whole mount.  So the crew keeps IDLE_THREADS receiving:
                                            that dropping it, which llfuse does after the reply was sent, blocks the
                                            thread until it is needed (``bench``)
 
-Bounds: THREADS_MAX threads; when all of them wait, requests queue in the kernel.  Locks: one, held for counting only.
+Bounds: ``threads_max`` threads; when all wait, requests queue in the kernel.  Locks: one, held for counting only.
 """
 
 from __future__ import annotations
@@ -23,18 +23,16 @@ from typing import Final, final
 
 IDLE_THREADS: Final = 1
 """Threads that receive while nobody waits; two cost half as much again (see above)."""
-THREADS_MAX: Final = 64
-"""Requests that may wait for a store at one time before others queue behind them: 5 times what the kernel keeps in
-flight for one sequential reader.  Each costs a stack and a 132 KiB buffer."""
 
 
 @final
 class Crew:
     """Counts receiving, waiting and benched threads."""
 
-    def __init__(self, hire: Callable[[], None], threads: int = 1) -> None:
-        """``hire`` starts one more thread; ``threads`` are there already."""
+    def __init__(self, hire: Callable[[], None], threads_max: int, threads: int = 1) -> None:
+        """``hire`` starts one more thread, up to ``threads_max``; ``threads`` are there already."""
         self._hire = hire
+        self._threads_max = threads_max
         self._lock = threading.Lock()
         self._called = threading.Condition(self._lock)
         self._threads = threads
@@ -55,7 +53,7 @@ class Crew:
                 if self._benched > self._calls:
                     self._calls += 1
                     self._called.notify()
-                elif self._threads < THREADS_MAX and not self._dismissed:
+                elif self._threads < self._threads_max and not self._dismissed:
                     self._threads += 1
                     hire = True
             self._judge()
@@ -89,6 +87,9 @@ class Crew:
             self._dismissed = True
             self.surplus = False
             self._called.notify_all()
+
+    def __len__(self) -> int:
+        return self._threads
 
     def _receiving(self) -> int:
         return self._threads - self._waiting - (self._benched - self._calls)

@@ -255,7 +255,7 @@ class LlfuseTransport:
         self._vfs = vfs
         self._config = config
         self._mounted = False
-        self._crew = Crew(self._hire)
+        self._crew = Crew(self._hire, config.request_threads_max)
         self._operations = _Operations(vfs, self._crew)
         self._notices: Notices | None = None
         self._hired: list[threading.Thread] = []
@@ -265,6 +265,11 @@ class LlfuseTransport:
     def requests(self) -> int:
         """Requests of the kernel taken up since the mount began."""
         return self._operations.requests
+
+    @property
+    def request_threads(self) -> int:
+        """Threads of the crew."""
+        return len(self._crew)
 
     def mount(self) -> None:
         """Attach to the mount point; raises MountPointError."""

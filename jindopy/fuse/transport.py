@@ -24,6 +24,8 @@ class TransportConfig:
     allow_other: bool
     kernel_read_ahead_bytes: int
     """0 leaves the kernel's default."""
+    request_threads_max: int = 64
+    """Requests that may wait for the store at a time; others queue in the kernel behind them."""
 
 
 class Transport(Protocol):
@@ -36,6 +38,11 @@ class Transport(Protocol):
     @property
     def requests(self) -> int:
         """Requests of the kernel taken up since the mount began."""
+        ...
+
+    @property
+    def request_threads(self) -> int:
+        """Threads there are for them."""
         ...
 
     def mount(self) -> None:

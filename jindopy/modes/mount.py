@@ -105,6 +105,7 @@ class MountProcess:
             source=first.uri if len(settings.mounts) == 1 else f"jindopy:{settings.mount_id}",
             allow_other=settings.allow_other,
             kernel_read_ahead_bytes=settings.kernel_read_ahead_bytes,
+            request_threads_max=settings.memory_shares.request_threads,
         )
 
     def _announce(self, ready: Callable[[Readiness], None]) -> None:

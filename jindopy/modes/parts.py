@@ -16,9 +16,10 @@ from jindopy._ext.blockstore import TierSpec
 from jindopy._ext.iobuf import BufferPool
 from jindopy.base.clock import Deadline
 from jindopy.base.errors import CacheFull
-from jindopy.base.ident import BLOCK_BYTES, MountId, UfsId
+from jindopy.base.ident import MountId, UfsId
 from jindopy.cache.fill import FillConfig, Filler
 from jindopy.cache.store import Cache
+from jindopy.config.memory import MemoryShares
 from jindopy.config.settings import CacheTier, MountSettings, UfsMount
 from jindopy.namespace.mounts import MountRequest
 from jindopy.namespace.service import EmbeddedMaster
@@ -38,9 +39,6 @@ LOG = logging.getLogger("jindopy.mount")
 
 CHECK_SECONDS_MAX: Final = 20.0
 """Proving endpoint, bucket and key at the start: well inside the command's own 30 s."""
-BUFFER_SHARE: Final = 0.5
-"""Part of the memory budget for GET buffers; the rest is inode table, requests and Python itself."""
-
 FLYING_OF_THREADS: Final = 2
 """Small files on their way for each GET that can run: one runs, one waits, and none idles while more are chosen."""
 
@@ -124,35 +122,35 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
         drivers.add(known.id, opened[known.ufs_id])
     learner = ChecksumLearner(master)
     on_exit(learner.close)
-    pool = BufferPool(max(4 * BLOCK_BYTES, int(settings.memory_bytes * BUFFER_SHARE)))
-    # Each GET fills one block at a time; the other half is for readers and what they are handed.
-    fetch_threads = min(settings.fetch_threads, pool.budget_bytes // (2 * BLOCK_BYTES))
+    shares = settings.memory_shares
+    pool = BufferPool(shares.buffer_bytes)
     filler = Filler(
         cache,
         drivers,
         pool,
-        FillConfig(threads=fetch_threads),
+        FillConfig(threads=shares.fetch_threads, recent_bytes=shares.recent_bytes),
         on_object_crc64=learner.learn,
     )
     on_exit(filler.close)
     readahead = ReadAheadConfig(window_bytes_max=settings.read_ahead_bytes_max)
-    reads = ReadPath(cache, filler, ReadConfig(readahead=readahead))
+    reads = ReadPath(cache, filler, ReadConfig(readahead=readahead, ahead_bytes_max=shares.ahead_bytes))
     on_exit(reads.close)
-    vfs = Vfs(master, reads, cache, VfsConfig(request_seconds_max=settings.request_timeout_seconds))
+    vfs_config = VfsConfig(request_seconds_max=settings.request_timeout_seconds, names_bytes_max=shares.names_bytes)
+    vfs = Vfs(master, reads, cache, vfs_config)
     on_exit(vfs.close)
     if settings.prefetch_bytes_max:
-        prefetcher = Prefetcher(cache, filler, pool, vfs, _prefetch_config(settings, fetch_threads, pool.budget_bytes))
+        prefetcher = Prefetcher(cache, filler, pool, vfs, _prefetch_config(settings, shares))
         on_exit(prefetcher.close)
         vfs.fetch_ahead_by(prefetcher)
     filler.tell_of_bad_objects(vfs.take_back)
     return Parts(drivers, cache, master, filler, reads, vfs)
 
 
-def _prefetch_config(settings: MountSettings, fetch_threads: int, buffer_bytes: int) -> PrefetchConfig:
+def _prefetch_config(settings: MountSettings, shares: MemoryShares) -> PrefetchConfig:
     return PrefetchConfig(
         unused_bytes_max=settings.prefetch_bytes_max,
-        flying_files_max=FLYING_OF_THREADS * fetch_threads,
-        flying_bytes_max=buffer_bytes // 4,
+        flying_files_max=FLYING_OF_THREADS * shares.fetch_threads,
+        flying_bytes_max=shares.buffer_bytes // 4,
         neighbours=NeighbourConfig(reach_bytes=settings.prefetch_bytes_max),
     )
 

@@ -94,6 +94,13 @@ def test_tiers() -> None:
     ]
 
 
+def test_a_mem_tier_counts_as_memory() -> None:
+    settings, _ = _settle(tier=("MEM:/t:1G", "SSD:/a:2G"), memory=2 * G)
+    assert settings.memory_bytes == G
+    settings, _ = _settle(tier=("MEM:/t:1G", "SSD:/a:2G"))
+    assert settings.memory_bytes == G // 2
+
+
 def test_driver_options_reach_the_right_storage() -> None:
     settings, _ = _settle(
         ufs=("oss://a=/a", "s3://b/p=/b", "/plain=/c"),
@@ -132,6 +139,8 @@ def test_ufs_arguments() -> None:
         ({"cache_dir": "/mnt/d/cache"}, "lies below the mount point /mnt/d"),
         ({"memory": 5 * G}, "more than this machine or cgroup has"),
         ({"memory": 1 << 20}, "too little"),
+        ({"tier": ("MEM:/t:4G",)}, "tier MEM: its quota of 4.0 GiB and 512.0 MiB for the mount itself are more than"),
+        ({"tier": ("MEM:/t:1G",), "memory": G}, "give memory at least 1.1 GiB, or the tier less"),
         ({"memory": 64 << 20, "fetch_threads": 65}, "fetch_threads: 65 GETs of 1 MiB need more"),
         ({"read_ahead": G}, "read_ahead: 1.0 GiB is more than the memory budget"),
         ({"fetch_threads": 0}, "fetch_threads: give a number from 1 to 256"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 
-from jindopy.fuse.crew import THREADS_MAX, Crew
+from jindopy.fuse.crew import Crew
+
+THREADS_MAX = 64
 
 
 def test_whoever_waits_is_replaced_and_the_surplus_goes_to_the_bench():
     hired: list[int] = []
-    crew = Crew(lambda: hired.append(1))
+    crew = Crew(lambda: hired.append(1), THREADS_MAX)
     with crew.waiting():
         assert len(hired) == 1
         assert not crew.surplus
@@ -29,7 +31,7 @@ def test_whoever_waits_is_replaced_and_the_surplus_goes_to_the_bench():
 
 
 def test_nobody_is_benched_when_all_are_needed():
-    crew = Crew(lambda: None)
+    crew = Crew(lambda: None, THREADS_MAX)
     crew.bench()  # returns: it is the only one
     with crew.waiting():
         crew.bench()  # returns: the hired one is the only one that receives
@@ -37,7 +39,7 @@ def test_nobody_is_benched_when_all_are_needed():
 
 def test_the_crew_is_bounded():
     hired: list[int] = []
-    crew = Crew(lambda: hired.append(1))
+    crew = Crew(lambda: hired.append(1), THREADS_MAX)
     stack = [crew.waiting() for _ in range(THREADS_MAX + 10)]
     for one in stack:
         one.__enter__()
@@ -49,7 +51,7 @@ def test_the_crew_is_bounded():
 
 def test_dismissal_empties_the_bench_and_hires_no_more():
     hired: list[int] = []
-    crew = Crew(lambda: hired.append(1))
+    crew = Crew(lambda: hired.append(1), THREADS_MAX)
     with crew.waiting():
         pass
     benched = threading.Thread(target=crew.bench)

@@ -34,7 +34,7 @@ class FailingVfs:
 
 
 def operations(error: Exception) -> _Operations:
-    return _Operations(cast(Vfs, FailingVfs(error)), Crew(lambda: None))
+    return _Operations(cast(Vfs, FailingVfs(error)), Crew(lambda: None, 1))
 
 
 REQUESTS = {
