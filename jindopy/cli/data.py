@@ -102,7 +102,10 @@ def _report(done: str, results: list[PathsResult], as_json: bool) -> int:
 @json_option
 @run_dir_option
 def evict(paths: tuple[str, ...], as_json: bool, run_dir: str | None) -> int:
-    """Drop files or whole directories from the cache.  The storage keeps them; pinned files stay."""
+    """Drop files or whole directories from the cache, and from the kernel's memory.
+
+    The storage keeps them, so the next read fetches them anew; pinned files stay.
+    """
     results = [client.evict(inner) for client, _, inner in connect_paths(paths, run_dir)]
     return _report("evicted", results, as_json)
 

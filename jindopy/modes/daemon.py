@@ -243,7 +243,7 @@ class Daemon:
         return self._jobs.cancel(job)
 
     def evict(self, paths: list[str]) -> PathsResult:
-        """Drop what is cached of the current versions; pinned files stay and are named."""
+        """Drop what is cached of the current versions, by the kernel too; pinned files stay and are named."""
         selection = Selection(self._master, paths)
         deadline = self._deadline()
         selection.check(deadline)
@@ -265,6 +265,7 @@ class Daemon:
             messages.append(f"... and {pinned - len(messages)} more pinned files")
         messages += _unmatched(selection, counts)
         return PathsResult(files, freed_bytes, messages)
+            self._vfs.forget_content(path)
 
     def pin(self, paths: list[str]) -> PathsResult:
         done = self._pins.pin(paths, self._loader.room_bytes())

@@ -254,6 +254,16 @@ class Vfs:
         for nodeid in self._table.known_by_token(version.token):
             self._notifier.content_changed(NodeId(nodeid))
 
+    def forget_content(self, path: bytes) -> None:
+        """The cache no longer has the file at ``path``: have the kernel drop its pages, or reads would not ask anew."""
+        nodeid = ROOT_NODE
+        for name in path.split(b"/"):
+            attr = self._table.lookup(nodeid, name, 0, False)  # time 0: nothing has expired
+            if not isinstance(attr, NodeAttr):
+                return  # nobody has asked for it yet
+            nodeid = NodeId(attr.nodeid)
+        self._notifier.content_changed(nodeid)
+
     def release(self, nodeid: NodeId) -> None:
         """One open less."""
         self._files.drop(nodeid)

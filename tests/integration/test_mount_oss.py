@@ -143,6 +143,23 @@ def test_a_metadata_load_takes_back_what_the_kernel_believes_for_ever(
             assert old.read() == CONTENT
 
 
+def test_what_is_evicted_is_asked_for_again(tmp_path: Path, store: Emulator) -> None:
+    with mounted(tmp_path / "work", store) as mount:
+        path = mount.path / "deep" / "file"
+        assert path.read_bytes() == path.read_bytes() == CONTENT
+        gets = store.stats()["GetObject"]
+        done = control(mount).evict(["deep"])
+        assert (done.files, done.bytes) == (1, len(CONTENT))
+
+        def asked_again() -> bool:  # the kernel hears of it a moment later
+            assert path.read_bytes() == CONTENT
+            return bool(store.stats()["GetObject"] > gets)
+
+        wait_until(asked_again)
+        assert int(os.getxattr(path, "user.jindo.cached")) == len(CONTENT)
+        assert control(mount).evict(["file"]).files == 0
+
+
 def test_no_port_is_opened(tmp_path: Path, store: Emulator) -> None:
     with mounted(tmp_path / "work", store) as mount:
         assert (mount.path / "file").read_bytes() == CONTENT
