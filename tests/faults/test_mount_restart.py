@@ -53,10 +53,13 @@ class Work:
             try:
                 data = (self._mount.path / name).read_bytes()
             except OSError as error:
-                if self._mount.process.poll() is None and not self._stop.is_set():
-                    time.sleep(0.2)  # the kernel tells of the death before the process can be waited for
-                    if self._mount.process.poll() is None and not self._stop.is_set():
+                # The kernel tells of the death before the process can be waited for, on a busy machine long before.
+                end = time.monotonic() + 5
+                while self._mount.process.poll() is None and not self._stop.is_set():
+                    if time.monotonic() > end:
                         self.wrong.append(f"{name}: {error} from a living daemon")
+                        break
+                    time.sleep(0.02)
                 return
             self.reads += 1
             if data != self._objects[name]:
