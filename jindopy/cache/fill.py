@@ -16,24 +16,25 @@ Failure  An error ends the task's remaining flights with that error; the next re
 
 from __future__ import annotations
 
-import enum
-import heapq
-import itertools
 import logging
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import final
 
 from jindopy._ext.blockstore import CacheFile
 from jindopy._ext.iobuf import BufferPool, FillingBuffer, SealedBuffer
 from jindopy.base import metrics
 from jindopy.base.clock import Deadline
 from jindopy.base.errors import CacheCorrupt, DeadlineExceeded, JindoError, ObjectCorrupt, ShortBody, VersionChanged
-from jindopy.base.ident import BLOCK_BYTES, BlockIndex, Cid, FileVersion, MountId
+from jindopy.base.ident import BLOCK_BYTES, BlockIndex, Cid, FileVersion
+from jindopy.cache.fill_native import Drivers, NativeFetches
+from jindopy.cache.flights import Flight, Priority, Task, TaskQueue, Withdrawn
 from jindopy.cache.store import Cache
 from jindopy.ufs.base import Body, Driver
+
+__all__ = ["Drivers", "FillConfig", "Filler", "Flight", "Priority", "Withdrawn"]
 
 LOG = logging.getLogger("jindopy.fill")
 
@@ -43,18 +44,6 @@ DEMAND_RESERVE = 2
 
 LANDED_MAX = 1024
 """Blocks that can land between a reader's look into the cache and its turn with the lock: a second of GETs."""
-
-
-class Withdrawn(JindoError):
-    """A queued fetch was taken back before it began."""
-
-
-class Priority(enum.IntEnum):
-    """Who is served first; smaller is sooner."""
-
-    DEMAND = 0
-    READAHEAD = 1
-    LOAD = 2
 
 
 @dataclass(frozen=True)
@@ -70,85 +59,6 @@ class FillConfig:
     get_seconds_max: float = 120.0
     """Deadline of one task, retries included."""
     recent_bytes: int = 8 * BLOCK_BYTES
-
-
-class Drivers(Protocol):
-    """Where a mount's driver comes from."""
-
-    def driver(self, mount: MountId) -> Driver:
-        """The driver of a mount, layers included."""
-        ...
-
-
-@final
-class Flight:
-    """One block on its way.  ``wait`` returns its bytes or raises what went wrong.
-
-    Whoever keeps a flight keeps its block's memory: those who have many on the way use ``when_done`` and let go.
-    """
-
-    __slots__ = ("_calls", "_done", "_error", "_sealed")
-
-    def __init__(self) -> None:
-        self._done = threading.Event()
-        self._sealed: SealedBuffer | None = None
-        self._error: JindoError | None = None
-        self._calls: list[Callable[[int, JindoError | None], None]] = []
-
-    def wait(self, deadline: Deadline) -> SealedBuffer:
-        """The sealed block; raises the fetch's error or DeadlineExceeded."""
-        remaining = deadline.remaining()
-        if not self._done.wait(None if remaining == float("inf") else remaining):
-            raise DeadlineExceeded("block fetch: no answer in time")
-        if self._error is not None:
-            raise self._error
-        assert self._sealed is not None
-        return self._sealed
-
-    def when_done(self, call: Callable[[int, JindoError | None], None]) -> None:
-        """Have ``call(bytes, error)`` made once, from whatever thread ends the flight; it must not block."""
-        self._calls.append(call)
-        if self._done.is_set():
-            self._tell()
-
-    def land(self, sealed: SealedBuffer) -> None:
-        """The block is there."""
-        self._sealed = sealed
-        self._done.set()
-        self._tell()
-
-    def fail(self, error: JindoError) -> None:
-        """The block will not come."""
-        self._error = error
-        self._done.set()
-        self._tell()
-
-    def _tell(self) -> None:
-        # Two threads may drain the list at once; ``pop`` gives each call to one of them.
-        size_bytes = len(self._sealed) if self._sealed is not None else 0
-        while self._calls:
-            try:
-                call = self._calls.pop()
-            except IndexError:
-                return
-            call(size_bytes, self._error)
-
-
-@final
-class _Task:
-    """One ranged GET: consecutive blocks of a version, each with its flight."""
-
-    __slots__ = ("block_count", "claimed", "first", "flights", "landed", "priority", "version")
-
-    def __init__(self, version: FileVersion, first: int, flights: list[Flight], priority: Priority) -> None:
-        self.version = version
-        self.first = first
-        self.block_count = len(flights)
-        self.flights = flights
-        """Those that have not landed: a landed one holds its block's memory and belongs to its waiters alone."""
-        self.landed = 0
-        self.priority = priority
-        self.claimed = False
 
 
 @final
@@ -172,21 +82,20 @@ class Filler:
         self._on_bad_object: Callable[[FileVersion], None] = lambda _: None
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
-        self._flights: dict[tuple[Cid, int], tuple[Flight, _Task]] = {}
-        self._queue: list[tuple[int, int, _Task]] = []
-        self._sequence = itertools.count()
+        self._native = NativeFetches(cache, drivers, pool, self, self._config.get_seconds_max)
+        self._flights: dict[tuple[Cid, int], tuple[Flight, Task]] = {}
+        self._queue = TaskQueue()
+        self._running = 0
         self._background_running = 0
+        self._ready: deque[Task] = deque()
+        """Begun, and to be fetched by a thread of this class."""
         self._idle = 0
-        self._demands = 0
-        """Queued for readers and not begun."""
         self._recent: OrderedDict[tuple[Cid, int], SealedBuffer] = OrderedDict()
         self._landings = 0
         self._landed: OrderedDict[tuple[Cid, int], int] = OrderedDict()
         """The last LANDED_MAX blocks that were kept, with the count of landings at that time."""
         self._closed = False
         self._threads: list[threading.Thread] = []
-        for _ in range(self._config.threads):
-            self._hire()
 
     def tell_of_bad_objects(self, call: Callable[[FileVersion], None]) -> None:
         """Have ``call`` made, by a fetch thread, once the blocks of an object that failed its CRC are dropped."""
@@ -198,12 +107,19 @@ class Filler:
         if offset >= end:
             return b""
         first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
-        self.request(version, lease, first, last - first + 1, Priority.DEMAND)
+        flights = self.request(version, lease, first, last - first + 1, Priority.DEMAND)
+        # The first only: a reader who waits for one block must not hold others that have landed.
+        flight = flights[0] if flights and flights[0].block == first else None
+        del flights
         parts = []
         for block in range(first, last + 1):
             low = max(offset, block * BLOCK_BYTES)
             high = min(end, (block + 1) * BLOCK_BYTES)
-            parts.append(self._read_part(version, lease, block, low, high - low, deadline))
+            if flight is not None:
+                parts.append(self._taken(flight, low - block * BLOCK_BYTES, high - low, deadline))
+                flight = None
+            else:
+                parts.append(self._read_part(version, lease, block, low, high - low, deadline))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _read_part(
@@ -253,7 +169,7 @@ class Filler:
                 if known is not None:
                     flight, task = known
                     flights.append(flight)
-                    self._lift(task, priority)
+                    self._queue.lift(task, priority)
                     continue
                 if run and (block != run[-1] + 1 or len(run) >= blocks_max):
                     flights += self._enqueue(version, run, priority)
@@ -261,44 +177,25 @@ class Filler:
                 run.append(block)
             if run:
                 flights += self._enqueue(version, run, priority)
+        self.begin_tasks()
         return flights
 
     def _enqueue(self, version: FileVersion, blocks: list[int], priority: Priority) -> list[Flight]:
-        flights = [Flight() for _ in blocks]
+        flights = [Flight(block) for block in blocks]
         if self._closed:
             for flight in flights:
                 flight.fail(DeadlineExceeded("shutting down"))
             return flights
-        task = _Task(version, blocks[0], flights, priority)
+        task = Task(version, blocks[0], flights, priority)
         for block, flight in zip(blocks, flights, strict=True):
             self._flights[version.cid, block] = (flight, task)
-        self._push(task)
+        self._queue.push(task)
         return flights
-
-    def _lift(self, task: _Task, priority: Priority) -> None:
-        """Move a task that still waits to a better place; its old queue entry is skipped when met."""
-        if not task.claimed and priority < task.priority:
-            task.priority = priority
-            self._push(task)
-
-    def _push(self, task: _Task) -> None:
-        heapq.heappush(self._queue, (task.priority, next(self._sequence), task))
-        if task.priority is Priority.DEMAND:
-            self._demands += 1
-            if self._demands > self._idle and len(self._threads) < self._config.threads + self._config.demand_threads:
-                self._hire()
-        self._work.notify()
-
-    def _hire(self) -> None:
-        """One more thread; those beyond the first ``threads`` serve readers only, by the bound on background work."""
-        thread = threading.Thread(target=self._serve, name=f"fill-{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
     @property
     def demand_waits(self) -> bool:
         """Whether a reader's fetch has not begun yet.  Asked without the lock: a hint, wrong for microseconds."""
-        return self._demands > 0
+        return self._queue.demands > 0
 
     def withdraw(self, cid: Cid) -> int:
         """Fail the queued fetches of a version that only loads wait for; returns the number of blocks.
@@ -306,83 +203,97 @@ class Filler:
         A reader who joined such a fetch has lifted it to its own priority, so it stays.
         """
         with self._lock:
-            tasks = [
-                task
-                for _, _, task in self._queue
-                if task.version.cid == cid and not task.claimed and task.priority is Priority.LOAD
-            ]
-            for task in tasks:
-                task.claimed = True  # its queue entry is skipped when met
+            tasks = self._queue.withdraw(cid)
         for task in tasks:
-            self._fail(task, Withdrawn("the load was stopped"))
+            self.fail(task, Withdrawn("the load was stopped"))
         return sum(task.block_count for task in tasks)
+
+    def begin_tasks(self) -> None:
+        """Begin what is queued, as far as the bounds allow; whoever queues or ends something calls this."""
+        while True:
+            with self._lock:
+                task = self._claim()
+            if task is None:
+                return
+            try:
+                if not self._native.start(task):
+                    self.fetch_slowly(task)
+            except JindoError as error:
+                self.fail(task, error)
+                self.finished(task)
+
+    def _claim(self) -> Task | None:
+        """Called with the lock."""
+        config = self._config
+        background = self._background_running < max(1, config.threads - DEMAND_RESERVE)
+        if self._closed or self._running >= config.threads + config.demand_threads:
+            return None
+        task = self._queue.claim(background=background and self._running < config.threads)
+        if task is not None:
+            self._running += 1
+            self._background_running += task.background
+        return task
+
+    def fetch_slowly(self, task: Task) -> None:
+        """Have a begun task fetched, from where it stands, by a thread that waits and tries again."""
+        with self._lock:
+            self._ready.append(task)
+            if len(self._ready) > self._idle:
+                thread = threading.Thread(target=self._serve, name=f"fill-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._work.notify()
+
+    def finished(self, task: Task) -> None:
+        """A begun task is at its end, well or not."""
+        with self._lock:
+            self._running -= 1
+            self._background_running -= task.background
 
     def _serve(self) -> None:
         while True:
-            task = self._next_task()
-            if task is None:
-                return
-            background = task.priority is not Priority.DEMAND
+            with self._lock:
+                while not self._ready:
+                    if self._closed:
+                        return
+                    self._idle += 1
+                    self._work.wait()
+                    self._idle -= 1
+                task = self._ready.popleft()
             try:
                 self._fetch(task)
             except JindoError as error:
-                self._fail(task, error)
+                self.fail(task, error)
             except Exception as error:
                 # A bug must not leave readers waiting for ever: they get EIO, the log gets the trace.
                 LOG.exception("fetch of %r failed unexpectedly", task.version.key)
-                self._fail(task, JindoError(f"internal error while fetching: {error!r}"))
-            finally:
-                if background:
-                    with self._lock:
-                        self._background_running -= 1
-                        self._work.notify()
+                self.fail(task, JindoError(f"internal error while fetching: {error!r}"))
+            self.finished(task)
+            self.begin_tasks()
 
-    def _next_task(self) -> _Task | None:
-        background_max = max(1, self._config.threads - DEMAND_RESERVE)
-        with self._lock:
-            while True:
-                if self._closed:
-                    return None
-                while self._queue and self._queue[0][2].claimed:
-                    heapq.heappop(self._queue)
-                if self._queue:
-                    priority, _, task = self._queue[0]
-                    if priority == Priority.DEMAND or self._background_running < background_max:
-                        heapq.heappop(self._queue)
-                        task.claimed = True
-                        if task.priority is Priority.DEMAND:
-                            self._demands -= 1
-                        else:
-                            self._background_running += 1
-                        return task
-                self._idle += 1
-                self._work.wait()
-                self._idle -= 1
-
-    def _fetch(self, task: _Task) -> None:
+    def _fetch(self, task: Task) -> None:
         version = task.version
         deadline = Deadline.after(self._config.get_seconds_max)
-        offset = task.first * BLOCK_BYTES
-        size = min(task.block_count * BLOCK_BYTES, version.size - offset)
+        first, end = task.first + task.landed, task.first + task.block_count
+        offset = first * BLOCK_BYTES
+        size = min(end * BLOCK_BYTES, version.size) - offset
         lease = self._cache.open(version)
         try:
-            buffer = self._acquire(version, task.first, deadline)
+            buffer = self._acquire(version, first, deadline)
             try:
                 driver = self._drivers.driver(version.mount)
                 with driver.get(version.key, offset, size, token=version.token, deadline=deadline) as body:
                     self._check_version(version, driver, body)
-                    for number in range(task.block_count):
-                        block = task.first + number
-                        if number:
+                    for block in range(first, end):
+                        if block > first:
                             buffer = self._acquire(version, block, deadline)
                         _fill(buffer, body, version, driver)
                         # A one-block object is checked against the store's CRC before anybody sees it.
                         whole = body.object_crc64 if version.block_count == 1 else None
                         # Not kept in a variable: a thread that waits for a buffer must not hold another one, or
                         # threads that all do wait for each other once the budget is small.
-                        self._land(task, lease, block, buffer.seal(whole), body.object_crc64)
-                    if body.object_crc64 is not None and self._on_object_crc64 is not None:
-                        self._on_object_crc64(version, body.object_crc64)
+                        self._store(task, lease, block, buffer.seal(whole), body.object_crc64)
+                    self.learned(version, body.object_crc64)
             finally:
                 buffer.release()
         finally:
@@ -393,8 +304,7 @@ class Filler:
         try:
             return self._pool.acquire(size_bytes, min(1.0, deadline.remaining()))
         except TimeoutError:
-            with self._lock:
-                self._recent.clear()
+            self.hungry()
         try:
             return self._pool.acquire(size_bytes, min(deadline.remaining(), self._config.get_seconds_max))
         except TimeoutError as error:
@@ -407,14 +317,29 @@ class Filler:
                 "the object changed while it was being read", endpoint=driver.endpoint, key=version.key
             )
 
-    def _land(self, task: _Task, lease: CacheFile, block: int, sealed: SealedBuffer, object_crc64: int | None) -> None:
-        """Store the block, then wake its waiters: whoever comes later finds it in one of the two places.
+    def hungry(self) -> None:
+        """Somebody waits for memory: let go of what is only kept in case."""
+        with self._lock:
+            self._recent.clear()
+
+    def learned(self, version: FileVersion, crc64: int | None) -> None:
+        """The store told an object's CRC, and all that came agreed with it."""
+        if crc64 is not None and self._on_object_crc64 is not None:
+            self._on_object_crc64(version, crc64)
+
+    def _store(self, task: Task, lease: CacheFile, block: int, sealed: SealedBuffer, object_crc64: int | None) -> None:
+        """Store the block, then wake its waiters: whoever comes later finds it in one of the two places."""
+        self.land(task, lease, block, sealed, self._cache.put(lease, block, sealed), object_crc64)
+
+    def land(
+        self, task: Task, lease: CacheFile, block: int, sealed: SealedBuffer, kept: bool, object_crc64: int | None
+    ) -> None:
+        """Wake the waiters of a block that is stored, or will not be.
 
         Before they wake, the object is checked if this block completed it: nobody is told of a complete object that
         is not the store's.
         """
         key = (task.version.cid, block)
-        kept = self._cache.put(lease, block, sealed)
         if kept and object_crc64 is not None and task.version.block_count > 1 and lease.complete:
             self._check_whole(task.version, lease, object_crc64)
         with self._lock:
@@ -450,7 +375,7 @@ class Filler:
             " blocks are dropped and fetched again by the next read"
         )
 
-    def _fail(self, task: _Task, error: JindoError) -> None:
+    def fail(self, task: Task, error: JindoError) -> None:
         if isinstance(error, ObjectCorrupt):
             LOG.error("%s", error)
         elif isinstance(error, CacheCorrupt):
@@ -466,11 +391,11 @@ class Filler:
         """Fail what waits, let what runs finish, end the threads."""
         with self._lock:
             self._closed = True
-            waiting = [task for _, _, task in self._queue if not task.claimed]
-            self._queue.clear()
+            waiting = self._queue.drain()
             self._work.notify_all()
         for task in waiting:
-            self._fail(task, DeadlineExceeded("shutting down"))
+            self.fail(task, DeadlineExceeded("shutting down"))
+        self._native.close()
         for thread in self._threads:
             thread.join(timeout=self._config.get_seconds_max)
         with self._lock:

@@ -9,8 +9,10 @@ On failure: a full or failing disk refuses blocks (``put`` says so), reads go on
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from typing import Final, final
@@ -68,16 +70,35 @@ class Cache:
             LOG.debug("block not kept: %s", error)
             return False
         except CacheError as error:
-            with self._health_lock:
-                before = self._health.state
-                self._health.failed(self._clock.monotonic())
-                after = self._health.state
-            if after is not before:
-                LOG.warning("cache disk is %s: %s; reads go on from the store, check the disk", after.value, error)
+            self._failed(error)
             return False
         with self._health_lock:
             self._health.succeeded()
         return True
+
+    def may_store(self) -> bool:
+        """Whether to try to store a block now: asked by who stores natively and tells ``stored`` what came of it."""
+        with self._health_lock:
+            return self._health.may_write(self._clock.monotonic())
+
+    def stored(self, put_error: int) -> bool:
+        """What the block store said to a native put: 0, an errno, or -1: not tried.  True: the block is kept."""
+        if put_error == 0:
+            if self._health.state is not DiskState.NORMAL:
+                with self._health_lock:
+                    self._health.succeeded()
+            return True
+        if put_error not in {-1, errno.ENOSPC, errno.EDQUOT}:
+            self._failed(os.strerror(put_error))
+        return False
+
+    def _failed(self, cause: object) -> None:
+        with self._health_lock:
+            before = self._health.state
+            self._health.failed(self._clock.monotonic())
+            after = self._health.state
+        if after is not before:
+            LOG.warning("cache disk is %s: %s; reads go on from the store, check the disk", after.value, cause)
 
     def pin(self, cid: Cid, pinned: bool) -> bool:
         """Set or clear a version's pin; False when nothing is known of it."""

@@ -13,10 +13,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
 from jindopy.base.clock import Deadline
 from jindopy.base.ident import Kind, UfsId
+
+if TYPE_CHECKING:
+    from jindopy._ext.httpblocks import BlockGet
 
 
 class Capability(enum.Flag):
@@ -106,6 +109,30 @@ class Refreshable(Protocol):
 
     def refresh_credentials(self) -> None:
         """Read them again from where they came from; the next request uses what was found."""
+        ...
+
+
+class BlockGets(Protocol):
+    """GETs whose blocks are checked and stored by native threads; one try each, nothing is repeated."""
+
+    def start_get(self, key: bytes, get: BlockGet, *, token: bytes, deadline: Deadline) -> None:
+        """Sign and send the GET for ``get``'s range of the version ``token``; returns at once.
+
+        How it went is told by ``get``'s queue.  Raises what asking for credentials or signing raises, KeyRefused.
+        """
+        ...
+
+    def ended(self, byte_count: int, outcome: str) -> None:
+        """Told by whoever started a GET: so many bytes came; ``ok``, or what ended it."""
+        ...
+
+
+@runtime_checkable
+class HasBlockGets(Protocol):
+    """A driver, or a layer around one, that may have such GETs."""
+
+    def block_gets(self) -> BlockGets | None:
+        """None: not this driver, not this build, or not with this layer."""
         ...
 
 

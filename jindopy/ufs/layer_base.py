@@ -12,7 +12,16 @@ from typing import TypeVar
 
 from jindopy.base.clock import Deadline
 from jindopy.base.ident import UfsId
-from jindopy.ufs.base import Body, Capability, Driver, ListPage, ObjectStat, Refreshable
+from jindopy.ufs.base import (
+    BlockGets,
+    Body,
+    Capability,
+    Driver,
+    HasBlockGets,
+    ListPage,
+    ObjectStat,
+    Refreshable,
+)
 from jindopy.ufs.bodies import Closing
 
 T = TypeVar("T")
@@ -98,6 +107,10 @@ class Layer(ABC):
         """See ``base.Refreshable``; nothing where the driver has no credentials."""
         if isinstance(self._inner, Refreshable):
             self._inner.refresh_credentials()
+
+    def block_gets(self) -> BlockGets | None:
+        """See ``base.HasBlockGets``; a layer that has to do with every GET does its part, or says None."""
+        return self._inner.block_gets() if isinstance(self._inner, HasBlockGets) else None
 
     def close(self) -> None:
         self._inner.close()

@@ -12,7 +12,7 @@ from typing import TypeVar, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import ShortBody, Throttled, Unavailable
-from jindopy.ufs.base import Body, Driver
+from jindopy.ufs.base import BlockGets, Body, Driver
 from jindopy.ufs.layer_base import BodyLayer, Layer
 
 T = TypeVar("T")
@@ -59,6 +59,10 @@ class Faulty(Layer):
 
     def get(self, key: bytes, offset: int, size_bytes: int, *, token: bytes | None, deadline: Deadline) -> Body:
         return _FaultyBody(self, super().get(key, offset, size_bytes, token=token, deadline=deadline))
+
+    def block_gets(self) -> BlockGets | None:
+        """None: native GETs would pass by the faults."""
+        return None
 
     def strikes(self, fault: Fault) -> bool:
         """Whether ``fault`` happens now."""

@@ -12,7 +12,7 @@ from typing import TypeVar, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import DeadlineExceeded
-from jindopy.ufs.base import Body, Driver
+from jindopy.ufs.base import BlockGets, Body, Driver
 from jindopy.ufs.layer_base import BodyLayer, Layer
 
 T = TypeVar("T")
@@ -65,6 +65,10 @@ class Limited(Layer):
             self._slots.release()
             raise
         return _LimitedBody(self, body, deadline)
+
+    def block_gets(self) -> BlockGets | None:
+        """Whoever starts native GETs bounds their number; a rate that is counted here is not counted there."""
+        return super().block_gets() if self._requests is None and self._bytes is None else None
 
     def leave(self) -> None:
         """A body was closed."""

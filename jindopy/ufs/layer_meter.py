@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 from jindopy.base import metrics
 from jindopy.base.clock import Deadline
 from jindopy.base.errors import JindoError
-from jindopy.ufs.base import Body, Driver
+from jindopy.ufs.base import BlockGets, Body, Driver
 from jindopy.ufs.layer_base import BodyLayer, Layer
+
+if TYPE_CHECKING:
+    from jindopy._ext.httpblocks import BlockGet
 
 T = TypeVar("T")
 
@@ -26,6 +29,15 @@ class Metered(Layer):
 
     def get(self, key: bytes, offset: int, size_bytes: int, *, token: bytes | None, deadline: Deadline) -> Body:
         return _MeteredBody(self, super().get(key, offset, size_bytes, token=token, deadline=deadline))
+
+    def block_gets(self) -> BlockGets | None:
+        """Counted like the others."""
+        inner = super().block_gets()
+        return _MeteredGets(self, inner) if inner is not None else None
+
+    def count_get(self, outcome: str) -> None:
+        """A GET that was not made by a call has ended."""
+        metrics.UFS_REQUESTS.labels(self.scheme, "get", outcome).inc()
 
     def count_bytes(self, count: int) -> None:
         """Body bytes arrived."""
@@ -46,6 +58,25 @@ class Metered(Layer):
             count = self._ok[operation] = metrics.UFS_REQUESTS.labels(self.scheme, operation, "ok").inc
         count()
         return result
+
+
+@final
+class _MeteredGets:
+    def __init__(self, layer: Metered, inner: BlockGets) -> None:
+        self._layer = layer
+        self._inner = inner
+        self._ok = metrics.UFS_REQUESTS.labels(layer.scheme, "get", "ok").inc
+
+    def start_get(self, key: bytes, get: BlockGet, *, token: bytes, deadline: Deadline) -> None:
+        self._inner.start_get(key, get, token=token, deadline=deadline)
+
+    def ended(self, byte_count: int, outcome: str) -> None:
+        self._inner.ended(byte_count, outcome)
+        if outcome == "ok":
+            self._ok()
+            self._layer.count_bytes(byte_count)
+        else:
+            self._layer.count_get(outcome)
 
 
 @final

@@ -30,7 +30,7 @@ from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import AccessDenied, BadAnswer, KeyRefused, ObjectNotFound, UfsError, VersionChanged
 from jindopy.base.ident import Kind, UfsId
 from jindopy.ufs import oss_xml
-from jindopy.ufs.base import Capability, ListPage, ObjectStat
+from jindopy.ufs.base import BlockGets, Capability, ListPage, ObjectStat
 from jindopy.ufs.bodies import ToldBody
 from jindopy.ufs.credentials import Credentials, CredentialSource, default_chain
 from jindopy.ufs.oss_errors import error_of
@@ -40,6 +40,7 @@ from jindopy.ufs.oss_time import http_ns
 from jindopy.ufs.uri import UfsUri
 
 if TYPE_CHECKING:
+    from jindopy._ext.httpblocks import BlockGet
     from jindopy.ufs.oss_native import NativeTransport
 
 KEY_BYTES_MAX = 1023
@@ -213,21 +214,28 @@ class OssDriver:
     def get(self, key: bytes, offset: int, size_bytes: int, *, token: bytes | None, deadline: Deadline) -> OssBody:
         if offset < 0 or size_bytes < 0:
             raise BadAnswer(f"no such range: {offset}+{size_bytes}", endpoint=self.endpoint, key=key)
-        headers = {}
-        if token is not None:
-            headers["If-Match"] = f'"{token.decode("latin-1")}"'
-        method = "GET"
-        if size_bytes:
-            headers["Range"] = f"bytes={offset}-{offset + size_bytes - 1}"
-            headers["x-oss-range-behavior"] = "standard"  # a range beyond the end is refused, not made the whole object
-        else:
-            method = "HEAD"  # HTTP has no empty range
+        headers = _range_headers(offset, size_bytes, token)
+        method = "GET" if size_bytes else "HEAD"  # HTTP has no empty range
         stream = self._send(method, key, headers=headers, deadline=deadline)
         try:
             return self._checked_body(stream, key, offset, size_bytes, token)
         except BaseException:
             stream.close()
             raise
+
+    def block_gets(self) -> BlockGets | None:
+        """Native GETs, where that client is used."""
+        return self if self._native is not None else None
+
+    def start_get(self, key: bytes, get: BlockGet, *, token: bytes, deadline: Deadline) -> None:
+        if self._native is None:
+            raise BadAnswer("no native client", endpoint=self.endpoint, key=key)
+        headers = _range_headers(get.offset, get.size_bytes, token)
+        signed = self._signer.headers("GET", self._name(key), {}, headers)
+        self._native.start(self._options.path + quote_from_bytes(key, safe="/~"), signed, get, deadline)
+
+    def ended(self, byte_count: int, outcome: str) -> None:
+        """Nothing to remember here."""
 
     def read_link(self, key: bytes, *, deadline: Deadline) -> bytes:
         with self._send("GET", key, params={"symlink": ""}, deadline=deadline) as answer:
@@ -419,6 +427,16 @@ def _native_transport(options: OssOptions) -> NativeTransport | None:
         logging.getLogger(__name__).info("GETs go through Python: the native client cannot be loaded (%s)", error)
         return None
     return NativeTransport(options)
+
+
+def _range_headers(offset: int, size_bytes: int, token: bytes | None) -> dict[str, str]:
+    headers = {}
+    if token is not None:
+        headers["If-Match"] = f'"{token.decode("latin-1")}"'
+    if size_bytes:
+        headers["Range"] = f"bytes={offset}-{offset + size_bytes - 1}"
+        headers["x-oss-range-behavior"] = "standard"  # a range beyond the end is refused, not made the whole object
+    return headers
 
 
 def _token(headers: Mapping[str, str]) -> bytes:

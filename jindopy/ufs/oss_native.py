@@ -17,6 +17,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Final, final
 
+from jindopy._ext.httpblocks import BlockGet
 from jindopy._ext.httpcrew import Ending
 from jindopy._ext.httpget import DownloadLimit, Getter, Stream
 from jindopy.base.clock import Deadline
@@ -170,6 +171,13 @@ class NativeTransport:
             stream.close()
             raise ending_error(ending or Ending("deadline", 0, 0, ""), self._options)
         return NativeStream(stream, self._options)
+
+    def start(self, target: str, headers: dict[str, str], get: BlockGet, deadline: Deadline) -> None:
+        """One GET for blocks; returns at once."""
+        try:
+            self.getter.start(self.before_path + target, headers, min(deadline.remaining(), SECONDS_MAX), get)
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"no GET can be started ({error})", endpoint=self._options.endpoint) from None
 
     def close(self) -> None:
         """End what runs, and drop all connections."""
