@@ -50,6 +50,10 @@ from jindopy._ext.pthreads cimport (
 
 from jindopy.base.errors import CacheCorrupt
 
+cdef extern from "<malloc.h>" nogil:
+    int M_ARENA_MAX
+    int mallopt(int parameter, int value)
+
 cdef enum:
     BLOCK_BYTES = 1 << 20  # base.ident.BLOCK_BYTES: the one size worth keeping spares of
     SPARE_BYTES = 16 << 20  # what an idle pool keeps: the read-ahead of one sequential reader
@@ -63,6 +67,11 @@ cdef size_t _bytes_alive = 0
 
 def live_counts():
     return {"filling": _filling_alive, "sealed": _sealed_alive, "bytes": _bytes_alive}
+
+
+def limit_arenas(int count):
+    if count < 1 or mallopt(M_ARENA_MAX, count) != 1:
+        raise ValueError(f"the C library cannot do with {count} arenas")
 
 
 cdef uint64_t piece_crcs(const unsigned char* data, size_t size, uint64_t* crcs) noexcept nogil:

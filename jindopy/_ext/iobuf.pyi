@@ -57,5 +57,11 @@ class SealedBuffer:
     def release(self) -> None:
         """Give the memory back as soon as no view is alive; harmless when repeated."""
 
+def limit_arenas(count: int) -> None:
+    """Have the C library's allocator make no more arenas than this: what a thread frees is of use to others then.
+
+    Of effect on threads started from now on.
+    """
+
 def live_counts() -> dict[str, int]:
     """Buffers and bytes alive in this process, for leak checks: keys ``filling``, ``sealed``, ``bytes``."""

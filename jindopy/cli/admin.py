@@ -151,6 +151,11 @@ def _print_mount(found: DaemonStatus) -> None:
         f"  asked the storage for {format_size(traffic.ufs_bytes)}: {count(traffic.ufs_gets, 'GET')},"
         f" {count(traffic.ufs_lists, 'listing')}, {count(traffic.ufs_heads, 'HEAD')}, {count(traffic.retries, 'retry')}"
     )
+    if found.memory:
+        parts = [
+            f"{part.name} {format_size(part.used_bytes)} of {format_size(part.budget_bytes)}" for part in found.memory
+        ]
+        click.echo(f"  memory budget {format_size(found.memory_budget_bytes)}: {', '.join(parts)}")
     warnings = [f"note: {note}" for note in found.notes]
     if traffic.crc_failures:
         warnings.append(f"{count(traffic.crc_failures, 'bad block')} found and fetched again")

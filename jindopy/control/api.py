@@ -77,6 +77,16 @@ class TrafficStatus:
 
 
 @dataclass(frozen=True)
+class MemoryPart:
+    """What takes memory, and how much it may."""
+
+    name: str
+    """``buffers``, ``names`` (tree and index of the cache) or ``requests``."""
+    used_bytes: int
+    budget_bytes: int
+
+
+@dataclass(frozen=True)
 class DaemonStatus:
     """Answer to ``status``."""
 
@@ -95,6 +105,10 @@ class DaemonStatus:
     skipped_keys: int
     notes: list[str] = field(default_factory=list)
     """What the user should know: read-ahead not set, weak consistency, unstable disk ..."""
+    memory_budget_bytes: int = 0
+    """What ``--memory`` gives the process; 0: not told."""
+    memory: list[MemoryPart] = field(default_factory=list)
+    """Its largest parts; what the program itself takes is not among them."""
 
 
 @dataclass(frozen=True)

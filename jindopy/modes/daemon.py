@@ -36,7 +36,7 @@ from jindopy.master.loadrun import LoadSpec
 from jindopy.master.pins import Pins
 from jindopy.master.progress import Figures
 from jindopy.master.selection import Selection, Versions, walk_node
-from jindopy.modes.figures import Traffic, resident_bytes
+from jindopy.modes.figures import MemoryUse, Traffic, resident_bytes
 from jindopy.namespace.api import MasterApi, MountInfo, Node
 from jindopy.ufs.base import Capability, Driver
 from jindopy.vfs.operations import Vfs
@@ -82,6 +82,7 @@ class Daemon:
         facts: DaemonFacts,
         fuse_requests: Callable[[], int],
         shutdown: Callable[[float], None],
+        memory: MemoryUse | None = None,
         clock: Clock = REAL_CLOCK,
     ) -> None:
         self._master = master
@@ -89,6 +90,7 @@ class Daemon:
         self._vfs = vfs
         self._facts = facts
         self._shutdown = shutdown
+        self._memory = memory
         self._clock = clock
         self._started = clock.monotonic()
         self._traffic = Traffic(cache, fuse_requests)
@@ -125,6 +127,8 @@ class Daemon:
             memory_bytes=resident_bytes(),
             skipped_keys=skipped,
             notes=self._notes(mounts, skipped),
+            memory_budget_bytes=self._memory.budget_bytes if self._memory else 0,
+            memory=self._memory.parts() if self._memory else [],
         )
 
     def _mount_status(self, mount: MountInfo) -> MountStatus:
@@ -261,11 +265,11 @@ class Daemon:
                 continue
             files += 1
             freed_bytes += self._cache.evict(version.cid)
+            self._vfs.forget_content(path)
         if pinned > len(messages):
             messages.append(f"... and {pinned - len(messages)} more pinned files")
         messages += _unmatched(selection, counts)
         return PathsResult(files, freed_bytes, messages)
-            self._vfs.forget_content(path)
 
     def pin(self, paths: list[str]) -> PathsResult:
         done = self._pins.pin(paths, self._loader.room_bytes())

@@ -1,4 +1,4 @@
-"""Figures of this process for ``status``: traffic since the daemon began, resident memory."""
+"""Figures of this process for ``status``: traffic since the daemon began, memory."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, final
 
+from jindopy._ext.inodes import InodeTable
+from jindopy._ext.iobuf import BufferPool
 from jindopy.base import metrics
 from jindopy.cache.store import Cache
-from jindopy.control.api import TrafficStatus
+from jindopy.config.memory import REQUEST_THREAD_BYTES, MemoryShares
+from jindopy.control.api import MemoryPart, TrafficStatus
 
 
 class _Counts(NamedTuple):
@@ -79,6 +82,37 @@ class Traffic:
             saved_gets=now.cache_reads,
             bad_objects=now.bad_objects,
         )
+
+
+@final
+class MemoryUse:
+    """What the shares of the memory budget are used for."""
+
+    def __init__(
+        self,
+        shares: MemoryShares,
+        pool: BufferPool,
+        table: InodeTable,
+        cache: Cache,
+        request_threads: Callable[[], int],
+    ) -> None:
+        self.budget_bytes = shares.budget_bytes
+        self._shares = shares
+        self._pool = pool
+        self._table = table
+        self._cache = cache
+        self._request_threads = request_threads
+
+    def parts(self) -> list[MemoryPart]:
+        """Now."""
+        shares = self._shares
+        names_bytes = self._table.memory_bytes + self._cache.index_bytes()
+        requests_bytes = self._request_threads() * REQUEST_THREAD_BYTES
+        return [
+            MemoryPart("buffers", self._pool.used_bytes, shares.buffer_bytes),
+            MemoryPart("names", names_bytes, shares.names_bytes),
+            MemoryPart("requests", requests_bytes, shares.request_threads * REQUEST_THREAD_BYTES),
+        ]
 
 
 def resident_bytes() -> int:

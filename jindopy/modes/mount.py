@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Final, final
 
 from jindopy import __version__
+from jindopy._ext.iobuf import limit_arenas
 from jindopy.base import logs
 from jindopy.base.clock import REAL_CLOCK
 from jindopy.base.errors import JindoError, MountPointError
@@ -35,12 +36,16 @@ from jindopy.control.server import ControlServer
 from jindopy.fuse import mounting
 from jindopy.fuse.transport import Transport, TransportConfig, make_transport
 from jindopy.modes.daemon import Daemon, DaemonFacts
+from jindopy.modes.figures import MemoryUse
 from jindopy.modes.parts import open_parts
 
 LOG = logging.getLogger("jindopy.mount")
 
 GIL_SWITCH_SECONDS: Final = 0.0005
 """A thread that comes back from I/O waits for the GIL of a busy one: 0.6 ms in the median with this, 5 ms without."""
+MALLOC_ARENAS: Final = 2
+"""With the C library's 8 a core each thread leaves its own gaps: 1,000 open files and 800 random reads by 8 threads in
+a budget of 64 MiB took 70 MiB, with 2 arenas 59, with one 57.  Blocks do not come from arenas."""
 ENDING_SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
@@ -90,6 +95,9 @@ class MountProcess:
             ),
             fuse_requests=lambda: transport.requests,
             shutdown=self.stop,
+            memory=MemoryUse(
+                settings.memory_shares, parts.pool, vfs.table, parts.cache, lambda: transport.request_threads
+            ),
         )
         self._parts.callback(daemon.close)
         server = ControlServer(Path(settings.control_socket), daemon)
@@ -194,6 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
         # llfuse wakes its workers with SIGUSR1 at the end; its default action would kill the process.
         signal.signal(signal.SIGUSR1, lambda *_: None)
         sys.setswitchinterval(GIL_SWITCH_SECONDS)
+        limit_arenas(MALLOC_ARENAS)
         logs.configure(settings.log_file, settings.log_format, settings.log_level)
         MountProcess(settings).run(ready)
     except JindoError as error:

@@ -83,6 +83,7 @@ class Parts(NamedTuple):
     drivers: DriverTable
     cache: Cache
     master: EmbeddedMaster
+    pool: BufferPool
     filler: Filler
     reads: ReadPath
     vfs: Vfs
@@ -143,7 +144,7 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
         on_exit(prefetcher.close)
         vfs.fetch_ahead_by(prefetcher)
     filler.tell_of_bad_objects(vfs.take_back)
-    return Parts(drivers, cache, master, filler, reads, vfs)
+    return Parts(drivers, cache, master, pool, filler, reads, vfs)
 
 
 def _prefetch_config(settings: MountSettings, shares: MemoryShares) -> PrefetchConfig:
