@@ -152,7 +152,11 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
 
     @_translated
     def getattr(self, nodeid: int, ctx: Any) -> llfuse.EntryAttributes:
-        return self._entry(self._vfs.getattr(NodeId(nodeid)))
+        attr = self._vfs.getattr_now(NodeId(nodeid))
+        if attr is None:
+            with self._waiting():
+                attr = self._vfs.getattr(NodeId(nodeid))
+        return self._entry(attr)
 
     @_translated
     def forget(self, forgotten: list[tuple[int, int]]) -> None:
@@ -225,7 +229,11 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
 
     @_translated
     def getxattr(self, nodeid: int, name: bytes, ctx: Any) -> bytes:
-        return self._vfs.getxattr(NodeId(nodeid), name)
+        value = self._vfs.getxattr_now(NodeId(nodeid), name)
+        if value is None:
+            with self._waiting():
+                value = self._vfs.getxattr(NodeId(nodeid), name)
+        return value
 
     @_translated
     def listxattr(self, nodeid: int, ctx: Any) -> list[bytes]:

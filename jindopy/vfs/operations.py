@@ -140,13 +140,19 @@ class Vfs:
         """How long the kernel may keep an answer."""
         return max(0.0, (expires_ns - self._directories.now_ns()) / 1e9)
 
-    def getattr(self, nodeid: NodeId) -> NodeAttr:
-        """Attributes of a node; raises NoSuchEntry (ESTALE for the kernel's purposes cannot happen: it holds it)."""
+    def getattr_now(self, nodeid: NodeId) -> NodeAttr | None:
+        """Attributes from memory; None for a root whose time is over.  Raises NoSuchEntry."""
         try:
             attr = self._table.attr(nodeid)
         except KeyError:
             raise NoSuchEntry("no such inode") from None
-        if nodeid == ROOT_NODE and attr.expires_ns <= self._directories.now_ns():
+        expired = nodeid == ROOT_NODE and attr.expires_ns <= self._directories.now_ns()
+        return None if expired else attr
+
+    def getattr(self, nodeid: NodeId) -> NodeAttr:
+        """Attributes of a node; raises NoSuchEntry (ESTALE for the kernel's purposes cannot happen: it holds it)."""
+        attr = self.getattr_now(nodeid)
+        if attr is None:
             self._refresh_root()
             return self._table.attr(nodeid)
         return attr
@@ -326,8 +332,8 @@ class Vfs:
         names = [b"ufs"] if kind == Kind.DIRECTORY else [b"etag", b"crc64", b"cached", b"ufs"]
         return [XATTR_PREFIX + name for name in names]
 
-    def getxattr(self, nodeid: NodeId, name: bytes) -> bytes:
-        """``user.jindo.etag``, ``.crc64``, ``.cached`` (bytes), ``.ufs`` (URI); raises NoSuchAttribute."""
+    def getxattr_now(self, nodeid: NodeId, name: bytes) -> bytes | None:
+        """``user.jindo.etag``, ``.cached`` (bytes), ``.ufs`` (URI); None for ``.crc64``.  Raises NoSuchAttribute."""
         attr = self.getattr(nodeid)
         field = name.removeprefix(XATTR_PREFIX)
         if field == name or name not in self.listxattr(nodeid):
@@ -341,8 +347,15 @@ class Vfs:
         if field == b"cached":
             known = self._cache.peek(version.cid)
             return str(known.cached_bytes if known else 0).encode()
-        node = self._master.node(Inode(attr.inode))
-        if node.crc64 is None or node.token != version.token:
+        return None
+
+    def getxattr(self, nodeid: NodeId, name: bytes) -> bytes:
+        """Any of them: the namespace keeps ``.crc64``; raises NoSuchAttribute."""
+        value = self.getxattr_now(nodeid, name)
+        if value is not None:
+            return value
+        node = self._master.node(Inode(self.getattr(nodeid).inode))
+        if node.crc64 is None or node.token != self._table.source(nodeid)[1]:
             raise NoSuchAttribute("the checksum is not known before the first read")
         return b"%016x" % node.crc64
 
