@@ -52,6 +52,7 @@ SUFFIX_BYTES_MAX: Final = 8
 """What is longer behind the last dot is part of the name."""
 
 _UNREAD, _ASKED, _ARRIVED, _READ = range(4)
+_READ_TO_UNREAD: Final = bytes(_UNREAD if state == _READ else state for state in range(256))
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class _Group:
             self._orders.append(_Order(listed, ranks))
         self._opens = 0
         self._unread = count
-        self._unread_bytes = sum(sizes)
+        self._bytes = self._unread_bytes = sum(sizes)
         self.ahead_files = 0
         self.ahead_bytes = 0
         """Asked for and not opened yet."""
@@ -220,11 +221,12 @@ class _Group:
 
     def _begin_epoch(self) -> None:
         """Files are opened again: what was opened before may be again, but for those that were."""
-        for index, state in enumerate(self._state):
-            if state == _READ and index not in self._again:
-                self._state[index] = _UNREAD
-                self._unread += 1
-                self._unread_bytes += self._sizes[index]
+        # In one go: a group may have a million files, and whoever opens one of them waits for this.
+        self._state = self._state.translate(_READ_TO_UNREAD)
+        for index in self._again:
+            self._state[index] = _READ
+        self._unread = len(self._state) - len(self._again)
+        self._unread_bytes = self._bytes - sum(self._sizes[index] for index in self._again)
         self._again.clear()
         self._cursor = 0
         self._evidence.clear()

@@ -13,7 +13,7 @@ import pytest
 
 from jindopy._ext.blockstore import TierSpec
 from jindopy._ext.iobuf import BufferPool
-from jindopy.base.clock import SimulatedClock
+from jindopy.base.clock import Deadline, SimulatedClock
 from jindopy.base.ident import ROOT_INODE, FileVersion, MountId, NodeId
 from jindopy.cache.fill import FillConfig, Filler
 from jindopy.cache.store import Cache
@@ -302,6 +302,19 @@ def test_idle_directories_are_forgotten(tmp_path: Path) -> None:
         tree.open(99, directory=7)
         assert tree.prefetcher.ahead_bytes == 0
         assert tree.prefetcher.directories == 1
+
+
+def test_a_directory_that_is_cached_is_watched_no_longer(tmp_path: Path) -> None:
+    with still(tmp_path) as tree:
+        for number, version in enumerate(tree.versions):
+            tree.open(number)
+            with contextlib.closing(tree.cache.open(version)) as lease:
+                tree.filler.read(version, lease, 0, version.size, Deadline.after(20))
+        assert tree.prefetcher.directories == 1
+        for epoch in range(4):
+            for number in random.Random(epoch).sample(range(100), 100):
+                tree.open(number)
+        assert tree.prefetcher.directories == 0
 
 
 def test_not_more_directories_are_watched_than_allowed(tmp_path: Path) -> None:
