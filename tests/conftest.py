@@ -30,6 +30,9 @@ from pathlib import Path
 
 import pytest
 
+from jindopy.fuse.transport import TRANSPORTS
+from tests import mount_fixture
+
 TESTS = Path(__file__).parent
 RUN_MARK = "JINDOPY_TEST_RUN"
 NATIVE_MODULES = ("iobuf", "crc64", "blockstore", "inodes")
@@ -116,6 +119,14 @@ def disk_path() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="jindopy-test-", dir="/var/tmp"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module", params=list(TRANSPORTS))
+def each_transport(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The tests of a module once with every FUSE transport there is."""
+    mount_fixture.default_transport = request.param
+    yield request.param
+    mount_fixture.default_transport = "auto"
 
 
 @pytest.fixture

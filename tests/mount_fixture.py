@@ -21,6 +21,10 @@ from jindopy.config.settings import CacheTier, MountSettings, Readiness, UfsMoun
 MIB = 1 << 20
 
 
+default_transport = "auto"
+"""How mounts are made that do not say it; set by the fixture ``each_transport``."""
+
+
 def settings_for(work: Path, mounts: Sequence[UfsMount], **changes: object) -> MountSettings:
     """Settings of a small mount wholly below ``work``."""
     base = MountSettings(
@@ -38,7 +42,7 @@ def settings_for(work: Path, mounts: Sequence[UfsMount], **changes: object) -> M
         gid=os.getgid(),
         umask=0o022,
         allow_other=False,
-        transport="auto",
+        transport=default_transport,
         read_ahead_bytes_max=64 * MIB,
         prefetch_bytes_max=512 * MIB,
         kernel_read_ahead_bytes=4 * MIB,

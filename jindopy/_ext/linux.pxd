@@ -67,6 +67,7 @@ cdef extern from "<sys/uio.h>" nogil:
         size_t iov_len
     enum:
         RWF_NOWAIT
+    ssize_t writev(int fd, const iovec* parts, int count)
     ssize_t preadv2(int fd, const iovec* parts, int count, off_t offset, int flags)
 
 cdef extern from "<unistd.h>" nogil:
@@ -76,6 +77,7 @@ cdef extern from "<unistd.h>" nogil:
     int ftruncate(int fd, off_t size)
     int syncfs(int fd)
     int unlinkat(int directory, const char* path, int flags)
+    ssize_t read(int fd, void* data, size_t size)
     ssize_t pread(int fd, void* data, size_t size, off_t offset)
     ssize_t pwrite(int fd, const void* data, size_t size, off_t offset)
 

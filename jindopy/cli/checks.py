@@ -14,7 +14,7 @@ import re
 import resource
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from jindopy.base.errors import ConfigError
 from jindopy.base.units import format_size
 from jindopy.config.params import Settings
 from jindopy.config.rationalize import Directories, Facts, cache_tiers, memory_budget
+from jindopy.fuse.transport import TRANSPORTS
 
 
 class Level(enum.StrEnum):
@@ -65,7 +66,7 @@ def check_machine(settings: Settings, dirs: Directories, facts: Facts) -> list[F
         check_native(),
         check_fuse_device(Path("/dev/fuse")),
         check_fusermount(facts.uid),
-        check_libfuse(),
+        check_transports(),
         check_allow_other(facts),
         *check_plain_user(facts),
         check_nofile(resource.getrlimit(resource.RLIMIT_NOFILE)),
@@ -130,13 +131,20 @@ def check_fusermount(uid: int) -> Finding:
     return Finding("fusermount", Level.OK, helper)
 
 
-def check_libfuse() -> Finding:
-    """The portable transport can be loaded."""
-    try:
-        importlib.import_module("jindopy.fuse.llfuse_transport")
-    except ImportError as error:
-        return Finding("transport", Level.FAIL, f"llfuse cannot be loaded: {error}", "apt-get install libfuse2 fuse3")
-    return Finding("transport", Level.OK, "llfuse")
+def check_transports(transports: Mapping[str, tuple[str, str]] = TRANSPORTS) -> Finding:
+    """A mount can be served: by which transports, and why not by others."""
+    usable, reasons, fixes = [], [], []
+    for name, (target, hint) in transports.items():
+        try:
+            importlib.import_module(target.partition(":")[0])
+            usable.append(name)
+        except ImportError as error:
+            reasons.append(f"{name} cannot be loaded: {error}")
+            fixes.append(hint)
+    level = Level.OK if not reasons else Level.WARN if usable else Level.FAIL
+    return Finding(
+        "transport", level, "; ".join([", ".join(usable), *reasons] if usable else reasons), "; ".join(fixes)
+    )
 
 
 def check_allow_other(facts: Facts) -> Finding:

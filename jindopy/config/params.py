@@ -314,7 +314,7 @@ class Settings:
         "Let other users into the mount.",
         derived="root: true, else false",
     )
-    transport: str = _param("Mount", Kind.CHOICE, "auto", "How FUSE is spoken.", choices=("auto", "llfuse"))
+    transport: str = _param("Mount", Kind.CHOICE, "auto", "How FUSE is spoken.", choices=("auto", "native", "llfuse"))
     timeout: float = _param("Mount", Kind.DURATION, 30.0, "How long `mount` waits for the mount to answer.")
     drain: float = _param("Mount", Kind.DURATION, 10.0, "How long running requests may take after SIGTERM.")
     read_ahead: int | None = _param(

@@ -19,16 +19,17 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, final
 
 import llfuse
 
-from jindopy.base.errors import Fault, JindoError, MountPointError, NoSuchEntry, ReadOnly
+from jindopy.base.errors import JindoError, MountPointError, NoSuchEntry, ReadOnly
 from jindopy.base.ident import Kind, NodeId
 from jindopy.fuse.crew import Crew
 from jindopy.fuse.notices import Notices
-from jindopy.fuse.transport import TransportConfig
+from jindopy.fuse.readahead import raise_read_ahead
+from jindopy.fuse.refusals import refused
+from jindopy.fuse.transport import TransportConfig, safe_option
 from jindopy.vfs.operations import FILE_TYPE, STATFS_BLOCK_BYTES, Vfs
 
 LOG = logging.getLogger("jindopy.fuse")
@@ -41,18 +42,6 @@ R = TypeVar("R")
 
 READ_BYTES_MAX = 131072
 """The largest READ libfuse 2.9 understands (32 pages)."""
-
-
-# The application asks for these; they say nothing about the mount's health.
-EXPECTED_ERRNOS = frozenset({errno.ENOENT, errno.ENODATA, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
-
-
-def _refusal(operation: str, error: JindoError) -> llfuse.FUSEError:
-    """What the kernel is told of an error; what the user should know of it goes to the log."""
-    if error.errno not in EXPECTED_ERRNOS:
-        level = logging.ERROR if error.fault is Fault.US else logging.WARNING
-        LOG.log(level, "%s failed: %s (%s)", operation, error, errno.errorcode.get(error.errno, error.errno))
-    return llfuse.FUSEError(error.errno)
 
 
 def _translated(
@@ -68,7 +57,7 @@ def _translated(
         except llfuse.FUSEError:
             raise
         except JindoError as error:
-            raise _refusal(method.__name__, error) from None
+            raise llfuse.FUSEError(refused(method.__name__, error)) from None
         except Exception:
             LOG.exception("%s failed unexpectedly; the caller got EIO", method.__name__)
             raise llfuse.FUSEError(errno.EIO) from None
@@ -178,7 +167,7 @@ class _Operations(llfuse.Operations):  # type: ignore[misc]  # llfuse has no typ
                 attributes.st_mode = FILE_TYPE[Kind(entry.kind)]
                 yield entry.name, attributes, entry.cookie
         except JindoError as error:
-            raise _refusal("readdir", error) from None
+            raise llfuse.FUSEError(refused("readdir", error)) from None
         except Exception:
             LOG.exception("readdir failed unexpectedly; the caller got EIO")
             raise llfuse.FUSEError(errno.EIO) from None
@@ -282,7 +271,7 @@ class LlfuseTransport:
     def mount(self) -> None:
         """Attach to the mount point; raises MountPointError."""
         options = {
-            f"fsname={_safe_option(self._config.source)}",
+            f"fsname={safe_option(self._config.source)}",
             "subtype=jindopy",
             "ro",
             "default_permissions",
@@ -303,18 +292,7 @@ class LlfuseTransport:
 
     def set_read_ahead(self) -> None:
         """Raise the kernel's read-ahead of this mount, which needs root; a note says when it could not be done."""
-        wanted = self._config.kernel_read_ahead_bytes // 1024
-        if not wanted:
-            return
-        device = Path(self._config.mount_point).stat().st_dev
-        path = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
-        try:
-            path.write_text(f"{wanted}\n")
-        except OSError as error:
-            self.notes.append(
-                f"the kernel's read-ahead stays at its default ({error.strerror}): sequential reads are slower;"
-                " root can set it"
-            )
+        self.notes += raise_read_ahead(self._config.mount_point, self._config.kernel_read_ahead_bytes)
 
     def serve(self) -> None:
         """Answer requests until the mount is detached or its connection aborted."""
@@ -344,8 +322,3 @@ class LlfuseTransport:
         if self._mounted:
             self._mounted = False
             llfuse.close(unmount=True)
-
-
-def _safe_option(text: str) -> str:
-    """A mount option holds neither commas nor control characters."""
-    return "".join(char if char.isascii() and char.isprintable() and char not in ",\\ " else "_" for char in text)

@@ -64,11 +64,20 @@ class Transport(Protocol):
 
 TRANSPORTS: dict[str, tuple[str, str]] = {
     # name: (module:class, what to do when it cannot be imported)
+    "native": (
+        "jindopy.fuse.native_transport:NativeTransport",
+        "build the native modules again (pip install)",
+    ),
     "llfuse": (
         "jindopy.fuse.llfuse_transport:LlfuseTransport",
         "install libfuse2 (apt-get install libfuse2 fuse3) and the llfuse package",
     ),
 }
+
+
+def safe_option(text: str) -> str:
+    """A mount option holds neither commas nor control characters."""
+    return "".join(char if char.isascii() and char.isprintable() and char not in ",\\ " else "_" for char in text)
 
 
 def make_transport(name: str, vfs: Vfs, config: TransportConfig) -> Transport:

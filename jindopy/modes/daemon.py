@@ -286,7 +286,7 @@ class Daemon:
     def scrub(self) -> Iterator[ScrubProgress]:
         """Read and check every cached block; bad ones are dropped and named."""
         cids = self._cache.cids()
-        blocks_checked = blocks_bad = 0
+        files_checked = blocks_checked = blocks_bad = 0
         bad: set[bytes] = set()
         tick = Deadline.after(SCRUB_TICK_SECONDS, self._clock)
         for number, cid in enumerate(cids):
@@ -294,12 +294,14 @@ class Daemon:
                 yield ScrubProgress(False, len(cids), number, blocks_checked, blocks_bad)
                 tick = Deadline.after(SCRUB_TICK_SECONDS, self._clock)
             result = self._cache.scrub(cid)
+            # An open version of which nothing is cached has an entry too.
+            files_checked += result.checked_blocks > 0
             blocks_checked += result.checked_blocks
             if result.bad_blocks:
                 blocks_bad += len(result.bad_blocks)
                 bad.add(cid)
         names = self._names_of(bad)[:MESSAGES_MAX] if bad else []
-        yield ScrubProgress(True, len(cids), len(cids), blocks_checked, blocks_bad, names)
+        yield ScrubProgress(True, files_checked, files_checked, blocks_checked, blocks_bad, names)
 
     def _names_of(self, cids: set[bytes]) -> list[str]:
         """Paths of cached versions; the cid in hex for one that is current nowhere."""

@@ -197,6 +197,10 @@ class Vfs:
                 continue  # vanished since opendir, and nobody holds it
             yield DirEntry(name, nodeid, kind, index + 3)
 
+    def listing(self, handle: int) -> DirHandle:
+        """What ``opendir`` found; raises KeyError."""
+        return self._dirs.get(handle)
+
     def releasedir(self, handle: int) -> None:
         """End a directory handle."""
         self._table.unhold(self._dirs.drop(handle).directory)

@@ -8,6 +8,7 @@ import mmap
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.emulator_fixture import Emulator, running_emulator
 from tests.fault_fixture import KEYS, bucket_settings, check_all, control, fill_store, known_objects, status
 from tests.mount_fixture import MIB, RunningMount, drop_page_cache, end_mount, start_mount, wait_until
 
-pytestmark = [pytest.mark.root]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("each_transport")]
 
 OBJECTS = known_objects(16, 3)
 IMPATIENT = {"fs.oss.retry.count": "1", "fs.oss.retry.interval.millisecond": "20", "fs.oss.timeout.millisecond": "500"}
@@ -160,7 +161,9 @@ def test_the_store_is_gone_and_comes_back(tmp_path: Path) -> None:
     cached = {name: OBJECTS[name] for name in (*names[:8], names[-1])}
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(running_emulator(tmp_path / "store"))
-        mount = start_mount(bucket_settings(tmp_path / "work", store), KEYS)  # with the default patience
+        # With the default patience, and nothing cached that was not read.
+        settings = replace(bucket_settings(tmp_path / "work", store), prefetch_bytes_max=0)
+        mount = start_mount(settings, KEYS)
         stack.callback(end_mount, mount)
         check_all(mount, cached)
         store.process.kill()

@@ -66,7 +66,19 @@ def test_native_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_native() == Finding(
         "native modules", Level.FAIL, "not built: no jindopy._ext.iobuf", "install again: pip install ."
     )
-    assert checks.check_libfuse().level == Level.FAIL
+    assert checks.check_transports().level == Level.FAIL
+
+
+def test_one_transport_is_enough() -> None:
+    both = {"good": ("jindopy.fuse.transport:X", "never shown"), "bad": ("jindopy.fuse.nothing:X", "install it")}
+    assert checks.check_transports(both) == Finding(
+        "transport",
+        Level.WARN,
+        "good; bad cannot be loaded: No module named 'jindopy.fuse.nothing'",
+        "install it",
+    )
+    assert checks.check_transports({"bad": both["bad"]}).level == Level.FAIL
+    assert checks.check_transports().level == Level.OK
 
 
 def test_fuse_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

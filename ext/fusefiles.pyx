@@ -1,0 +1,159 @@
+"""Nodes whose cache file is at hand, for a transport that reads without Python.
+
+No message tells when a file is opened or closed (the kernel asks once whether it need, and is told no), so a file is
+taken up at its first READ and kept until the kernel forgets its node, or until more than the caller's bound are kept:
+the one read longest ago goes first.  Going costs nothing but the work of taking it up again.
+
+Bounds: as many files as the caller keeps; 96 bytes each and what a lease costs.  Lock: ``Files.lock``, for a few
+pointers at a time.  A file in use is never given back; the last reader of a dropped one does it.
+"""
+
+from libc.errno cimport ENOMEM
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+
+from jindopy._ext.blockstate cimport Store
+from jindopy._ext.blocktable cimport Entry
+from jindopy._ext.pthreads cimport (
+    pthread_mutex_destroy,
+    pthread_mutex_init,
+    pthread_mutex_lock,
+    pthread_mutex_unlock,
+)
+
+cdef enum:
+    BUCKETS = 4096      # as many as files are kept at most, about
+
+
+cdef int files_open(Files* files) noexcept nogil:
+    memset(files, 0, sizeof(Files))
+    files.buckets = <File**>calloc(BUCKETS, sizeof(File*))
+    files.bucket_count = BUCKETS
+    pthread_mutex_init(&files.lock, NULL)
+    return -ENOMEM if files.buckets == NULL else 0
+
+
+cdef void files_close(Files* files) noexcept nogil:
+    # Every file was taken out before.
+    free(files.buckets)
+    files.buckets = NULL
+    pthread_mutex_destroy(&files.lock)
+
+
+cdef inline File** _place(Files* files, uint64_t nodeid) noexcept nogil:
+    return &files.buckets[nodeid % files.bucket_count]
+
+
+cdef File* _find(Files* files, uint64_t nodeid) noexcept nogil:
+    cdef File* file = _place(files, nodeid)[0]
+    while file != NULL and file.nodeid != nodeid:
+        file = file.next
+    return file
+
+
+cdef void _unlist(Files* files, File* file) noexcept nogil:
+    if file.older != NULL:
+        file.older.newer = file.newer
+    else:
+        files.oldest = file.newer
+    if file.newer != NULL:
+        file.newer.older = file.older
+    else:
+        files.newest = file.older
+
+
+cdef void _list(Files* files, File* file) noexcept nogil:
+    file.older = files.newest
+    file.newer = NULL
+    if files.newest != NULL:
+        files.newest.newer = file
+    else:
+        files.oldest = file
+    files.newest = file
+
+
+cdef void _take_out(Files* files, File* file) noexcept nogil:
+    cdef File** link = _place(files, file.nodeid)
+    while link[0] != file:
+        link = &link[0].next
+    link[0] = file.next
+    _unlist(files, file)
+    files.count -= 1
+    file.dropped = True
+
+
+cdef File* files_enter(Files* files, uint64_t nodeid) noexcept nogil:
+    cdef File* file
+    pthread_mutex_lock(&files.lock)
+    file = _find(files, nodeid)
+    if file != NULL:
+        file.uses += 1
+        if file.newer != NULL:
+            _unlist(files, file)
+            _list(files, file)
+    pthread_mutex_unlock(&files.lock)
+    return file
+
+
+cdef bint files_leave(Files* files, File* file) noexcept nogil:
+    cdef bint last
+    pthread_mutex_lock(&files.lock)
+    file.uses -= 1
+    last = file.dropped and file.uses == 0
+    pthread_mutex_unlock(&files.lock)
+    return last
+
+
+cdef File* files_add(
+    Files* files, uint64_t nodeid, Store* store, Entry* entry, void* lease, bint* made
+) noexcept nogil:
+    cdef File* fresh = <File*>malloc(sizeof(File))
+    cdef File* file
+    if fresh == NULL:
+        return NULL
+    memset(fresh, 0, sizeof(File))
+    fresh.nodeid = nodeid
+    fresh.store = store
+    fresh.entry = entry
+    fresh.size = entry.size
+    fresh.lease = lease
+    pthread_mutex_lock(&files.lock)
+    file = _find(files, nodeid)
+    made[0] = file == NULL
+    if file == NULL:
+        file = fresh
+        fresh = NULL
+        file.next = _place(files, nodeid)[0]
+        _place(files, nodeid)[0] = file
+        _list(files, file)
+        files.count += 1
+    file.uses += 1
+    pthread_mutex_unlock(&files.lock)
+    free(fresh)
+    return file
+
+
+cdef File* files_drop(Files* files, uint64_t nodeid) noexcept nogil:
+    cdef File* file
+    pthread_mutex_lock(&files.lock)
+    file = _find(files, nodeid)
+    if file != NULL:
+        _take_out(files, file)
+        if file.uses:
+            file = NULL
+    pthread_mutex_unlock(&files.lock)
+    return file
+
+
+cdef File* files_surplus(Files* files, size_t count) noexcept nogil:
+    cdef File* file = NULL
+    pthread_mutex_lock(&files.lock)
+    if files.count > count:
+        file = files.oldest
+        while file != NULL and file.uses:
+            file = file.newer
+        if file != NULL:
+            _take_out(files, file)
+    pthread_mutex_unlock(&files.lock)
+    return file

@@ -1,0 +1,393 @@
+# cython: auto_pickle=False
+"""The kernel's FUSE requests, answered by threads that need Python only for what is not in memory.
+
+    serve     each thread receives a request, answers it and receives the next.  From memory, without the GIL: LOOKUP
+              and GETATTR by the inode table, READ of cached files by the block store, FORGET
+    handlers  everything else is a method of a Python object: names not known yet, blocks not cached, directories,
+              links, attributes.  A thread about to call one sees to it first that another receives (``hire``), and
+              retires afterwards when enough do
+    OPEN      is refused once with ENOSYS, after which the kernel opens files by itself: a node names one version of one
+              file, so nothing has to be said.  What a READ needs is kept in ``fusefiles``
+
+Bounds: THREADS_MAX threads, each with a buffer for requests; DATA_SPARE blocks for answers are kept; FILES_MAX files.
+Locks: one for the counts and spare blocks, held for a few instructions; ``Files`` and the table have their own.
+Failure: an error of a handler is its errno; ENODEV from the kernel ends the session, whatever ended the mount.
+"""
+
+cimport cython
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.errno cimport EIO, ENODATA, ENOENT, ENOMEM, ENOSYS, EPROTO
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset, strlen, strncmp
+
+from jindopy._ext.blockio cimport READ_DONE, store_read
+from jindopy._ext.blockstore cimport CacheFile
+from jindopy._ext.fuseask cimport answer_with, ask, clock_ns
+from jindopy._ext.fusechannel cimport REQUEST_BYTES, Channel, Request
+from jindopy._ext.fusefiles cimport (
+    File,
+    files_add,
+    files_close,
+    files_drop,
+    files_enter,
+    files_leave,
+    files_open,
+    files_surplus,
+)
+from jindopy._ext.fusereply cimport attr_fill, entry_fill
+from jindopy._ext.fusewire cimport (
+    FOPEN_KEEP_CACHE,
+    FUSE_ASYNC_READ,
+    FUSE_BATCH_FORGET,
+    FUSE_CACHE_SYMLINKS,
+    FUSE_DESTROY,
+    FUSE_DO_READDIRPLUS,
+    FUSE_FORGET,
+    FUSE_GETATTR,
+    FUSE_GETXATTR,
+    FUSE_INIT,
+    FUSE_INTERRUPT,
+    FUSE_KERNEL_MINOR_VERSION,
+    FUSE_KERNEL_VERSION,
+    FUSE_LISTXATTR,
+    FUSE_LOOKUP,
+    FUSE_MAX_PAGES,
+    FUSE_NO_OPEN_SUPPORT,
+    FUSE_OPEN,
+    FUSE_OPENDIR,
+    FUSE_PARALLEL_DIROPS,
+    FUSE_READ,
+    FUSE_READDIR,
+    FUSE_READDIRPLUS,
+    FUSE_READDIRPLUS_AUTO,
+    FUSE_READLINK,
+    FUSE_RELEASE,
+    FUSE_RELEASEDIR,
+    FUSE_STATFS,
+    fuse_attr_out,
+    fuse_batch_forget_in,
+    fuse_entry_out,
+    fuse_forget_in,
+    fuse_forget_one,
+    fuse_getxattr_in,
+    fuse_init_in,
+    fuse_init_out,
+    fuse_open_out,
+    fuse_read_in,
+)
+from jindopy._ext.inodes cimport FOUND, InodeTable, NodeInfo
+from jindopy._ext.linux cimport __sync_add_and_fetch
+from jindopy._ext.pthreads cimport pthread_mutex_lock, pthread_mutex_unlock
+
+cdef enum:
+    READ_PAGES_MAX = 256        # DATA_BYTES, in pages as INIT wants it
+    MAX_WRITE = 4096            # the least there is; a larger one would demand larger request buffers
+    # Files kept at hand; the kernel reads on from one that is not kept at the price of a lookup in Python.
+    FILES_MAX = 2048
+    THREADS_MAX = 64            # requests that may wait for a store at one time before others queue behind them
+    BACKGROUND_MAX = 64         # read-ahead requests the kernel keeps in flight; its own 12 are not enough for a link
+    CONGESTED = 48
+    ROOT = 1
+
+cdef const char* XATTR_PREFIX = b"user.jindo."
+
+
+@cython.final
+cdef class Session:
+
+    def __cinit__(self):
+        if files_open(&self.files) < 0:
+            raise MemoryError
+
+    def __init__(self, int fd, InodeTable table not None, handlers, int receivers):
+        Channel.__init__(self, fd)
+        self.table = table
+        self.handlers = handlers
+        self.receivers = receivers
+
+    def __dealloc__(self):
+        files_close(&self.files)
+
+    @property
+    def requests(self):
+        return self.taken
+
+    def close(self):
+        cdef File* file
+        while True:
+            file = files_surplus(&self.files, 0)
+            if file == NULL:
+                break
+            self.give_back(file)
+        self.hang_up()
+
+    # --- threads
+
+    def serve(self):
+        cdef Request request
+        cdef bint ended
+        memset(&request, 0, sizeof(Request))
+        request.memory = <char*>malloc(REQUEST_BYTES)
+        if request.memory == NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                ended = self.loop(&request)
+        finally:
+            free(request.memory)
+        return bool(ended)
+
+    cdef bint loop(self, Request* request) noexcept nogil:
+        # True: the session has ended; False: enough others receive.
+        pthread_mutex_lock(&self.lock)
+        self.threads += 1
+        self.receiving += 1
+        pthread_mutex_unlock(&self.lock)
+        while self.receive(request):
+            __sync_add_and_fetch(&self.taken, 1)
+            if self.answer(request):
+                continue
+            self.answer_slowly(request)
+            if not self.receive_again():
+                return False
+        pthread_mutex_lock(&self.lock)
+        self.receiving -= 1
+        self.threads -= 1
+        pthread_mutex_unlock(&self.lock)
+        return True
+
+    cdef void answer_slowly(self, Request* request) noexcept nogil:
+        cdef bint hire
+        pthread_mutex_lock(&self.lock)
+        self.receiving -= 1
+        hire = self.receiving == 0 and self.threads < THREADS_MAX
+        pthread_mutex_unlock(&self.lock)
+        with gil:
+            if hire:
+                self.handlers.hire()
+            self.ask_python(request)
+
+    cdef bint receive_again(self) noexcept nogil:
+        cdef bint again
+        pthread_mutex_lock(&self.lock)
+        again = self.receiving < self.receivers
+        self.receiving += again
+        self.threads -= not again
+        pthread_mutex_unlock(&self.lock)
+        return again
+
+    # --- answers from memory
+
+    cdef bint answer(self, Request* request) noexcept nogil:
+        # Answer from memory; False: ``ask`` has to.
+        cdef uint32_t opcode = request.header.opcode
+        if opcode == FUSE_READ:
+            return self.read_known(request)
+        if opcode == FUSE_LOOKUP:
+            return self.lookup_known(request)
+        if opcode == FUSE_GETATTR:
+            return self.getattr_known(request)
+        if opcode == FUSE_FORGET or opcode == FUSE_BATCH_FORGET:
+            self.forget(request)
+        elif opcode == FUSE_OPEN:
+            self.open(request)
+        elif opcode == FUSE_GETXATTR:
+            return self.getxattr_known(request)
+        elif opcode == FUSE_INIT:
+            self.init(request)
+        elif opcode == FUSE_RELEASE or opcode == FUSE_DESTROY:
+            self.reply(request, 0, NULL, 0)
+        elif (
+            opcode == FUSE_OPENDIR or opcode == FUSE_READDIR or opcode == FUSE_READDIRPLUS or opcode == FUSE_RELEASEDIR
+            or opcode == FUSE_READLINK or opcode == FUSE_STATFS or opcode == FUSE_LISTXATTR
+        ):
+            return False
+        elif opcode != FUSE_INTERRUPT:
+            # Never asked again, where the kernel can do without; the mount is read-only.
+            self.reply(request, ENOSYS, NULL, 0)
+        return True
+
+    cdef void init(self, Request* request) noexcept nogil:
+        cdef const fuse_init_in* asked = <const fuse_init_in*>request.body
+        cdef fuse_init_out out
+        memset(&out, 0, sizeof(out))
+        if request.size < sizeof(uint32_t) * 4 or asked.major != FUSE_KERNEL_VERSION:
+            self.reply(request, EPROTO, NULL, 0)
+            return
+        self.opens_itself = asked.flags & FUSE_NO_OPEN_SUPPORT != 0
+        out.major = FUSE_KERNEL_VERSION
+        out.minor = min(asked.minor, <uint32_t>FUSE_KERNEL_MINOR_VERSION)
+        out.max_readahead = asked.max_readahead
+        out.flags = asked.flags & (
+            FUSE_ASYNC_READ | FUSE_PARALLEL_DIROPS | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO
+            | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS
+        )
+        out.max_background = BACKGROUND_MAX
+        out.congestion_threshold = CONGESTED
+        out.max_write = MAX_WRITE
+        out.time_gran = 1
+        out.max_pages = <uint16_t>READ_PAGES_MAX
+        self.reply(request, 0, &out, sizeof(out))
+
+    cdef void open(self, Request* request) noexcept nogil:
+        cdef fuse_open_out out
+        if self.opens_itself:
+            self.reply(request, ENOSYS, NULL, 0)
+            return
+        memset(&out, 0, sizeof(out))
+        out.open_flags = FOPEN_KEEP_CACHE
+        self.reply(request, 0, &out, sizeof(out))
+
+    cdef bint lookup_known(self, Request* request) noexcept nogil:
+        cdef NodeInfo info
+        cdef fuse_entry_out out
+        cdef int64_t now_ns = clock_ns()
+        if self.table.find_child(
+            request.header.nodeid, request.body, strlen(request.body), now_ns, True, &info
+        ) != FOUND:
+            return False
+        entry_fill(&out, &info, now_ns)
+        self.reply(request, 0, &out, sizeof(out))
+        return True
+
+    cdef bint getattr_known(self, Request* request) noexcept nogil:
+        cdef NodeInfo info
+        cdef fuse_attr_out out
+        cdef int64_t now_ns = clock_ns()
+        if not self.table.find_node(request.header.nodeid, False, &info):
+            self.reply(request, ENOENT, NULL, 0)
+            return True
+        if request.header.nodeid == ROOT and info.expires_ns <= now_ns:
+            return False    # no lookup ever refreshes the root
+        attr_fill(&out, &info, now_ns)
+        self.reply(request, 0, &out, sizeof(out))
+        return True
+
+    cdef bint getxattr_known(self, Request* request) noexcept nogil:
+        # Tools ask every file for attributes of others (security.*, system.posix_acl_*).
+        cdef const char* name = request.body + sizeof(fuse_getxattr_in)
+        if request.size <= sizeof(fuse_getxattr_in):
+            self.reply(request, EIO, NULL, 0)
+            return True
+        if strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) != 0:
+            self.reply(request, ENODATA, NULL, 0)
+            return True
+        return False
+
+    cdef void forget(self, Request* request) noexcept nogil:
+        cdef const fuse_forget_one* each
+        cdef size_t count, i
+        if request.header.opcode == FUSE_FORGET:
+            if request.size >= sizeof(fuse_forget_in):
+                self.forget_one(request.header.nodeid, (<const fuse_forget_in*>request.body).nlookup)
+            return
+        if request.size < sizeof(fuse_batch_forget_in):
+            return
+        count = (<const fuse_batch_forget_in*>request.body).count
+        count = min(count, (request.size - sizeof(fuse_batch_forget_in)) // sizeof(fuse_forget_one))
+        each = <const fuse_forget_one*>(request.body + sizeof(fuse_batch_forget_in))
+        for i in range(count):
+            self.forget_one(each[i].nodeid, each[i].nlookup)
+
+    cdef void forget_one(self, uint64_t nodeid, uint64_t lookups) noexcept nogil:
+        cdef File* file
+        if self.table.give_back(nodeid, lookups):
+            file = files_drop(&self.files, nodeid)
+            if file != NULL:
+                with gil:
+                    self.give_back(file)
+
+    # --- reading
+
+    cdef bint read_known(self, Request* request) noexcept nogil:
+        cdef File* file = files_enter(&self.files, request.header.nodeid)
+        cdef bint done
+        if file == NULL:
+            return False
+        done = self.read_cached(request, file)
+        self.leave(file)
+        return done
+
+    cdef bint read_cached(self, Request* request, File* file) noexcept nogil:
+        cdef const fuse_read_in* asked = <const fuse_read_in*>request.body
+        cdef uint64_t size
+        cdef char* data
+        cdef int rc
+        # Of a file that is not complete Python is told every read: what follows may have to be fetched.
+        if request.size < sizeof(fuse_read_in) or file.entry.cached_bytes != file.size:
+            return False
+        if asked.offset >= file.size:
+            self.reply(request, 0, NULL, 0)
+            return True
+        size = min(<uint64_t>asked.size, file.size - asked.offset)
+        data = self.take_data(size)
+        if data == NULL:
+            return False
+        rc = store_read(file.store, file.entry, asked.offset, size, data, False)
+        if rc == READ_DONE:
+            self.reply(request, 0, data, size)
+        self.give_data(data)
+        return rc == READ_DONE
+
+    cdef void leave(self, File* file) noexcept nogil:
+        if files_leave(&self.files, file):
+            with gil:
+                self.give_back(file)
+
+    cdef void give_back(self, File* file) noexcept:
+        # Out of the table and unused: end its lease.
+        self.handlers.release(file.nodeid)
+        Py_DECREF(<object><PyObject*>file.lease)
+        free(file)
+
+    cdef object ask_read(self, Request* request):
+        cdef const fuse_read_in* asked = <const fuse_read_in*>request.body
+        cdef uint64_t nodeid = request.header.nodeid
+        cdef File* file
+        cdef File* old
+        cdef CacheFile lease
+        cdef bint made, done
+        if request.size < sizeof(fuse_read_in):
+            return -EIO
+        file = files_enter(&self.files, nodeid)
+        if file == NULL:
+            opened = self.handlers.open(nodeid)
+            if isinstance(opened, int):
+                return opened
+            lease = opened
+            file = files_add(&self.files, nodeid, lease.owner.store, lease.entry, <void*>lease, &made)
+            if file == NULL:
+                self.handlers.release(nodeid)
+                return -ENOMEM
+            if made:
+                Py_INCREF(lease)
+            else:
+                self.handlers.release(nodeid)
+            while True:
+                old = files_surplus(&self.files, FILES_MAX)
+                if old == NULL:
+                    break
+                self.give_back(old)
+            with nogil:
+                done = self.read_cached(request, file)
+            if done:
+                self.leave(file)
+                return None
+        try:
+            return self.handlers.read(nodeid, asked.offset, asked.size)
+        finally:
+            self.leave(file)
+
+    # --- the rest
+
+    cdef void ask_python(self, Request* request) noexcept:
+        try:
+            if request.header.opcode == FUSE_READ:
+                answer = self.ask_read(request)
+            else:
+                answer = ask(self, self.table, self.handlers, request)
+        except BaseException as error:
+            self.handlers.failed(error)
+            answer = -EIO
+        answer_with(self, request, answer)

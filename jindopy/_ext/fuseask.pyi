@@ -1,0 +1,1 @@
+"""Requests whose answers Python has to find (see ``fuseask.pxd``); nothing of it is for Python."""

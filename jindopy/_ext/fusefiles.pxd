@@ -1,0 +1,44 @@
+# C view of ext/fusefiles.pyx: which nodes have a lease on their cache file, for a transport that reads without Python.
+from libc.stdint cimport uint32_t, uint64_t
+
+from jindopy._ext.blockstate cimport Store
+from jindopy._ext.blocktable cimport Entry
+from jindopy._ext.pthreads cimport pthread_mutex_t
+
+
+# One node that is being read, or was not long ago.
+cdef struct File:
+    uint64_t nodeid
+    Store* store
+    Entry* entry
+    uint64_t size
+    void* lease             # a reference to the CacheFile that keeps store and entry alive
+    uint32_t uses           # readers inside
+    bint dropped            # out of the table: the last reader gives it back
+    File* next              # of the same bucket
+    File* older
+    File* newer
+
+
+cdef struct Files:
+    pthread_mutex_t lock
+    File** buckets
+    size_t bucket_count
+    File* oldest
+    File* newest
+    size_t count
+
+cdef int files_open(Files* files) noexcept nogil
+cdef void files_close(Files* files) noexcept nogil
+# The file of a node, kept from being given back until files_leave; NULL: not known.
+cdef File* files_enter(Files* files, uint64_t nodeid) noexcept nogil
+# True: it was dropped and this was its last reader, so the caller has it to give back.
+cdef bint files_leave(Files* files, File* file) noexcept nogil
+# Add a file, entered; NULL: no memory.  When the node is known already that file is entered and `made` False.
+cdef File* files_add(
+    Files* files, uint64_t nodeid, Store* store, Entry* entry, void* lease, bint* made
+) noexcept nogil
+# Take a node's file out; what the caller has to give back, or NULL (none, or readers are inside).
+cdef File* files_drop(Files* files, uint64_t nodeid) noexcept nogil
+# The file used longest ago, out of the table, while there are more than `count`; NULL: none that is free.
+cdef File* files_surplus(Files* files, size_t count) noexcept nogil

@@ -1,0 +1,1 @@
+"""Nodes whose cache file is at hand (see ``fusefiles.pxd``); nothing of it is for Python."""

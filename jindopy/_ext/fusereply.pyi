@@ -1,0 +1,1 @@
+"""Answers as the kernel wants them (see ``fusereply.pxd``); nothing of it is for Python."""
