@@ -9,7 +9,8 @@
     OPEN      is refused once with ENOSYS, after which the kernel opens files by itself: a node names one version of one
               file, so nothing has to be said.  What a READ needs is kept in ``fusefiles``
 
-Bounds: THREADS_MAX threads, each with a buffer for requests; DATA_SPARE blocks for answers are kept; FILES_MAX files.
+Bounds: `threads_max` threads, each with a buffer for requests; when all wait, requests queue in the kernel.  FILES_MAX
+files.
 Locks: one for the counts and spare blocks, held for a few instructions; ``Files`` and the table have their own.
 Failure: an error of a handler is its errno; ENODEV from the kernel ends the session, whatever ended the mount.
 """
@@ -85,7 +86,6 @@ cdef enum:
     MAX_WRITE = 4096            # the least there is; a larger one would demand larger request buffers
     # Files kept at hand; the kernel reads on from one that is not kept at the price of a lookup in Python.
     FILES_MAX = 2048
-    THREADS_MAX = 64            # requests that may wait for a store at one time before others queue behind them
     BACKGROUND_MAX = 64         # read-ahead requests the kernel keeps in flight; its own 12 are not enough for a link
     CONGESTED = 48
     ROOT = 1
@@ -100,11 +100,12 @@ cdef class Session:
         if files_open(&self.files) < 0:
             raise MemoryError
 
-    def __init__(self, int fd, InodeTable table not None, handlers, int receivers):
+    def __init__(self, int fd, InodeTable table not None, handlers, int receivers, int threads_max):
         Channel.__init__(self, fd)
         self.table = table
         self.handlers = handlers
         self.receivers = receivers
+        self.threads_max = threads_max
 
     def __dealloc__(self):
         files_close(&self.files)
@@ -161,7 +162,7 @@ cdef class Session:
         cdef bint hire
         pthread_mutex_lock(&self.lock)
         self.receiving -= 1
-        hire = self.receiving == 0 and self.threads < THREADS_MAX
+        hire = self.receiving == 0 and self.threads < self.threads_max
         pthread_mutex_unlock(&self.lock)
         with gil:
             if hire:

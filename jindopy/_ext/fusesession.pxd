@@ -11,6 +11,7 @@ cdef class Session(Channel):
     cdef object handlers
     cdef Files files
     cdef int receivers          # how many threads receive while nobody waits
+    cdef int threads_max
     cdef int threads
     cdef int receiving
     cdef long taken

@@ -165,7 +165,8 @@ class NativeTransport:
         if self._config.allow_other:
             options.append("allow_other")
         descriptor = fusermount.attach(self._config.mount_point, options)
-        session = Session(descriptor, self._vfs.table, _Handlers(self._vfs, self._hire), RECEIVERS)
+        threads_max = max(RECEIVERS + 1, self._config.request_threads_max)
+        session = Session(descriptor, self._vfs.table, _Handlers(self._vfs, self._hire), RECEIVERS, threads_max)
         self._session = session
         self._notices = Notices(entry=session.forget_name, content=session.forget_content)
         self._vfs.notify_through(self._notices)
