@@ -25,8 +25,12 @@ def root() -> Path | None:
 
 
 @contextlib.contextmanager
-def fresh() -> Iterator[str]:
-    """Move this process into a new group for the time being; yields the group's path, or why there is none."""
+def fresh(limit_bytes: int | None = None) -> Iterator[str]:
+    """Move this process into a new group for the time being; yields the group's path, or why there is none.
+
+    Within ``limit_bytes`` all that is started from now on must do with its page cache; what this process has already
+    is not charged.
+    """
     top = root()
     if top is None:
         yield "none: needs root and a memory controller"
@@ -34,6 +38,8 @@ def fresh() -> Iterator[str]:
     group = top / f"jindopy-bench-{os.getpid()}"
     group.mkdir()
     try:
+        if limit_bytes is not None:
+            (group / ("memory.limit_in_bytes" if top == V1 else "memory.max")).write_text(str(limit_bytes))
         _enter(group)
         yield str(group)
     finally:

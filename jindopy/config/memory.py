@@ -20,7 +20,7 @@ from typing import Final
 from jindopy.base.ident import BLOCK_BYTES
 
 BASE_BYTES: Final = 46 << 20
-"""45.7 MiB of anonymous memory after the start with Python 3.11 (bench/scenarios/test_memory.py tells it)."""
+"""45.7 MiB of anonymous memory after the start with Python 3.11 (bench/scenarios/test_read_memory.py tells it)."""
 FETCH_THREAD_BYTES: Final = 256 << 10
 """Stack, connection and what Python keeps of it."""
 REQUEST_THREAD_BYTES: Final = 320 << 10
