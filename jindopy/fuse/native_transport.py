@@ -153,6 +153,11 @@ class NativeTransport:
         """Requests of the kernel taken up since the mount began."""
         return self._session.requests if self._session is not None else 0
 
+    @property
+    def request_threads(self) -> int:
+        """Threads there are for them."""
+        return len(self._threads)
+
     def mount(self) -> None:
         """Attach to the mount point; raises MountPointError."""
         options = [
