@@ -29,9 +29,9 @@ KEPT_READS: Final = 64
 """A stream that was dense is kept so many reads longer than others: random reads between those of a sequential reader
 do not push it out."""
 
-NEAR_BYTES: Final = 2 * BLOCK_BYTES
-"""How far from the expected offset a read still belongs to a stream: the kernel keeps up to 12 requests of 128 KiB in
-flight (1.5 MiB), and they arrive in any order."""
+NEAR_BYTES: Final = 4 * BLOCK_BYTES
+"""How far from the expected offset a read still belongs to a stream: the kernel's own read-ahead (4 MiB) is in flight
+at once, and its requests arrive in any order."""
 
 
 RECENT_ASKS: Final = 256
@@ -93,14 +93,19 @@ class ReadAhead:
         """Note a read; returns blocks worth fetching now, behind what the read itself needs."""
         self.reads += 1
         end = min(offset + size_bytes, self.object_bytes)
+        nearest = None
+        near = NEAR_BYTES + 1
         for stream in self.streams:
-            if -NEAR_BYTES <= offset - stream.next_offset <= NEAR_BYTES:
-                stream.used = self.reads
-                stream.start = min(stream.start, offset)
-                stream.next_offset = max(stream.next_offset, end)
-                stream.read_bytes += max(0, end - offset)
-                return self._advance(stream) if end >= stream.trigger_offset else None
-        return self._start(offset, end)
+            distance = abs(offset - stream.next_offset)
+            if distance < near:
+                nearest, near = stream, distance
+        if nearest is None:
+            return self._start(offset, end)
+        nearest.used = self.reads
+        nearest.start = min(nearest.start, offset)
+        nearest.next_offset = max(nearest.next_offset, end)
+        nearest.read_bytes += max(0, end - offset)
+        return self._advance(nearest) if end >= nearest.trigger_offset else None
 
     def _start(self, offset: int, end: int) -> BlockRange | None:
         stream = Stream(

@@ -118,6 +118,21 @@ def test_requests_slightly_out_of_order_are_one_stream():
     assert len(history.streams) == 1
 
 
+def test_requests_of_a_block_in_any_order_are_one_stream_with_blocks_ahead():
+    history = ReadAhead(200 * BLOCK_BYTES)
+    draw = random.Random(29)
+    covered = {0}
+    for start in range(0, 128, 4):
+        blocks = list(range(start, start + 4))
+        draw.shuffle(blocks)
+        for block in blocks:
+            ahead = history.on_read(block * BLOCK_BYTES, BLOCK_BYTES)
+            if ahead is not None:
+                covered.update(range(ahead.first, ahead.first + ahead.blocks))
+    assert len(history.streams) == 1
+    assert len(covered) > 128 + 30
+
+
 def test_streams_of_several_readers_are_told_apart():
     history = ReadAhead(1000 * BLOCK_BYTES)
     asked: dict[int, int] = dict.fromkeys(range(STREAMS_MAX), 0)
