@@ -31,6 +31,7 @@ from jindopy.ufs.uri import UfsUri
 NAMES = frozenset(
     {
         "ca.file",
+        "client",
         "cname.enable",
         "connection.timeout.millisecond",
         "endpoint",
