@@ -164,8 +164,7 @@ class Vfs:
 
     def forget(self, nodeid: NodeId, count: int) -> None:
         """The kernel gives back lookups."""
-        if self._table.forget(nodeid, count):
-            self._keeper.forgotten()
+        self._table.forget(nodeid, count)
 
     def opendir(self, directory: NodeId) -> int:
         """List a directory wholly and return a handle on that one generation."""
@@ -389,5 +388,6 @@ class Vfs:
 
     def close(self) -> None:
         """End listings and leases."""
+        self._keeper.close()
         self._directories.close()
         self._files.close()
