@@ -102,7 +102,7 @@ fi
 extra_requirements() {
     .venv/bin/python -c 'import sys, tomllib
 extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
-print("\n".join(extras[sys.argv[1]]))' "$1"
+print("\n".join(extras[sys.argv[1]]))' "$1" 2>/dev/null
 }
 
 for extra in ${JINDOPY_EXTRAS:-}; do

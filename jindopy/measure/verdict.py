@@ -25,6 +25,7 @@ class Limit(enum.StrEnum):
     CONNECTION = "one connection"
     STORE = "storage"
     DISK = "disk"
+    SERVER = "file system"
     CPU = "CPU"
     MEMORY = "page cache"
     MIXED = "mixed"
@@ -86,6 +87,8 @@ class Known:
     """None when more connections still brought more."""
     connection_bytes_per_second: float | None = None
     """What a single connection brought; None when nothing was gained by more."""
+    served: bool = False
+    """A file system on no disk of this machine: a server or a daemon, not ours, answers."""
     raw: dict[str, float] = field(default_factory=dict)
     """Of the cache's own disk, by ``raw_key``: bytes a second."""
 
@@ -123,6 +126,8 @@ def judge(row: Row, known: Known) -> Judged:
         shares[Limit.LATENCY] = bare if row.bytes else waited
     if known.link_bytes_per_second:
         shares[Limit.LINK] = _share(row.bytes / known.link_bytes_per_second, row.seconds)
+    if known.served:
+        shares[Limit.SERVER] = waited
     if row.store_bytes is not None:
         asked_store = _part(row.store_bytes, row.bytes) if row.bytes else float(row.store_requests > 0)
         shares[Limit.STORE] = asked_store * waited
@@ -180,6 +185,7 @@ _ADVICE: Final = {
     Limit.STORE: "not in the cache yet, so the storage was asked: jindopy load brings it before it is read; bench the"
     " storage's address to see what limits that",
     Limit.DISK: "the disk reads no faster",
+    Limit.SERVER: "whoever serves this file system, here or elsewhere, answers no faster",
     Limit.CPU: "the processes that took part had no CPU left; a process whose threads share a lock has one core",
     Limit.MEMORY: "the kernel had these bytes in memory: neither disk nor storage was measured",
     Limit.MIXED: "no single thing took half of the time",

@@ -145,7 +145,7 @@ def bench_directory(path: str, plan: Plan, watch: Watch) -> Report:
     found = Suite(DirectoryTarget(path), plan, meters.ProcessMeter(on_disk=on_disk), watch).run(probe=False)
     _require(found, path)
     notes = around.notes(found.rows) + _memory_notes(found.rows, plan, kind)
-    return _report(path, "directory", kind, found, Known(), notes)
+    return _report(path, "directory", kind, found, Known(served=not on_disk), notes)
 
 
 def bench_mount(path: str, client: ControlClient, plan: Plan, watch: Watch) -> Report:

@@ -66,7 +66,7 @@ def limits(document: dict[str, Any]) -> dict[tuple[str, int], str]:
 
 def test_a_far_store_is_told_by_its_latency(command: Command, emulator: Emulator) -> None:
     emulator.set_conditions(latency_seconds=0.05)
-    tests = ("--test", "random", "--test", "small", "--test", "stat", "--time", "1s")
+    tests = ("--test", "random", "--test", "small", "--test", "stat", "--time", "1s", "--readers", "16")
     document = report(command, f"oss://{BUCKET}/", *tests, **keys(emulator))
     assert 0.045 < document["latency_seconds"] < 0.2
     found = limits(document)
@@ -76,7 +76,8 @@ def test_a_far_store_is_told_by_its_latency(command: Command, emulator: Emulator
 
 def test_a_narrow_link_is_told_by_its_rate(command: Command, emulator: Emulator) -> None:
     emulator.set_conditions(bandwidth_bytes=4_000_000)
-    document = report(command, f"oss://{BUCKET}/", "--test", "sequential", "--time", "2s", **keys(emulator))
+    options = ("--test", "sequential", "--time", "2s", "--readers", "16")
+    document = report(command, f"oss://{BUCKET}/", *options, **keys(emulator))
     assert 3_000_000 < document["link_bytes_per_second"] < 5_000_000
     assert set(limits(document).values()) == {"link"}
     assert [row["measured"]["readers"] for row in document["rows"]] == [1, 4, 16]
@@ -85,7 +86,8 @@ def test_a_narrow_link_is_told_by_its_rate(command: Command, emulator: Emulator)
 
 def test_connections_that_are_each_slow_are_no_link(command: Command, emulator: Emulator) -> None:
     emulator.set_conditions(bandwidth_per_client_bytes=1_000_000)
-    document = report(command, f"oss://{BUCKET}/", "--test", "sequential", "--time", "2s", **keys(emulator))
+    options = ("--test", "sequential", "--time", "2s", "--readers", "16")
+    document = report(command, f"oss://{BUCKET}/", *options, **keys(emulator))
     assert document["link_bytes_per_second"] is None
     assert limits(document)["sequential", 1] == "one connection"
 
@@ -190,6 +192,19 @@ def test_a_mount_is_measured_cold_and_warm_beside_its_disk(command: Command, emu
     assert "mount, pid" in shown.stdout and "sequential" in shown.stdout
     # Nothing that a bench opened keeps the mount busy.
     assert command.run("umount", str(command.point)).returncode == 0
+
+
+@pytest.mark.root
+def test_a_mount_whose_daemon_died_is_one_line(command: Command, tmp_path: Path) -> None:
+    assert command.mount(f"local://{fill(tmp_path / 'data')}").returncode == 0
+    (pid,) = command.processes()
+    os.kill(pid, signal.SIGKILL)
+    while command.processes():
+        time.sleep(0.01)
+    done = command.run("bench", str(command.point))
+    assert done.returncode == 4
+    assert done.stderr.count("\n") == 1
+    assert "not connected" in done.stderr
 
 
 def test_the_table_says_what_was_found_and_what_it_means(command: Command, emulator: Emulator) -> None:

@@ -29,6 +29,13 @@ def test_every_figure_has_a_readable_bar_and_a_scenario_file() -> None:
         assert (figures.ROOT / "bench" / "scenarios" / f"test_{figure.group}.py").exists(), figure.name
 
 
+def test_a_figure_may_need_a_module() -> None:
+    fields = {"name": "x", "group": "g", "unit": "u", "bar": "stated", "beside": "b", "state": "s", "what": "w"}
+    assert figures.Figure(**fields).can_be_measured
+    assert figures.Figure(**fields, needs="json").can_be_measured
+    assert not figures.Figure(**fields, needs="no_such_module").can_be_measured
+
+
 def test_a_figure_against_a_slow_server_is_void() -> None:
     row = figures.result(RATIO, 1.0, {"server_factor": 1.4})
     assert row["holds"] is None

@@ -93,6 +93,11 @@ def test_on_a_mount_the_cache_disk_is_judged_by_its_own_rate() -> None:
     assert limit(warm, fast) is Limit.MIXED
 
 
+def test_what_another_program_serves_is_waited_for() -> None:
+    assert limit(ROW, Known(served=True)) is Limit.SERVER
+    assert limit(replace(ROW, cpu_seconds=0.8), Known(served=True)) is Limit.CPU
+
+
 def test_the_disk_limits_a_plain_directory_that_comes_from_it() -> None:
     assert limit(replace(ROW, disk_bytes=100 * MB), Known()) is Limit.DISK
 
