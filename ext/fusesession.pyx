@@ -85,7 +85,7 @@ cdef enum:
     READ_PAGES_MAX = 256        # DATA_BYTES, in pages as INIT wants it
     MAX_WRITE = 4096            # the least there is; a larger one would demand larger request buffers
     # Files kept at hand; the kernel reads on from one that is not kept at the price of a lookup in Python.
-    FILES_MAX = 2048
+    FILES_MAX = 1024
     BACKGROUND_MAX = 64         # read-ahead requests the kernel keeps in flight; its own 12 are not enough for a link
     CONGESTED = 48
     ROOT = 1

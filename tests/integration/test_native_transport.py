@@ -1,0 +1,175 @@
+"""What the native transport does that the portable one cannot, and its bounds."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from jindopy.base.errors import MountPointError
+from jindopy.config.settings import UfsMount
+from jindopy.fuse import fusermount
+from tests.fault_fixture import KEYS, bucket_settings, fill_store, status
+from tests.emulator_fixture import running_emulator
+from tests.mount_fixture import MIB, RunningMount, drop_page_cache, end_mount, running_mount, start_mount, wait_until
+
+FILES_KEPT = 1024
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    root.mkdir()
+    (root / "big").write_bytes(os.urandom(8 * MIB))
+    (root / "small").write_bytes(b"small")
+    return root
+
+
+@pytest.fixture
+def mount(tmp_path: Path, source: Path) -> Iterator[RunningMount]:
+    with running_mount(
+        tmp_path / "work", [UfsMount(f"local://{source}", "")], transport="native", ttl_seconds=1.0
+    ) as made:
+        assert status(made).transport == "native"
+        yield made
+
+
+def requests(mount: RunningMount) -> int:
+    return status(mount).traffic.fuse_requests
+
+
+@pytest.mark.root
+def test_opening_and_closing_asks_nothing(mount: RunningMount) -> None:
+    path = mount.path / "small"
+    assert path.read_bytes() == b"small"
+    before = requests(mount)
+    for _ in range(500):
+        with path.open("rb", buffering=0):
+            pass
+    # Names are looked up again whenever their second is over.
+    assert requests(mount) - before < 50
+
+
+@pytest.mark.root
+def test_a_request_is_up_to_a_block(mount: RunningMount, source: Path) -> None:
+    path = mount.path / "big"
+    assert path.read_bytes() == (source / "big").read_bytes()
+    drop_page_cache(path)
+    before = requests(mount)
+    assert path.read_bytes() == (source / "big").read_bytes()
+    assert requests(mount) - before < 32, "128 KiB at a time it would be 64"
+
+
+@pytest.mark.root
+def test_a_changed_object_keeps_its_inode_number(mount: RunningMount, source: Path) -> None:
+    path = mount.path / "small"
+    with path.open("rb", buffering=0) as old:
+        assert old.read(5) == b"small"
+        before = path.stat()
+        (source / "small").write_bytes(b"other")
+        wait_until(lambda: path.read_bytes() == b"other")
+        assert path.stat().st_ino == before.st_ino
+        drop_page_cache(source)
+        os.posix_fadvise(old.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert os.pread(old.fileno(), 5, 0) == b"small", "an open file keeps its version"
+
+
+@pytest.mark.root
+def test_more_open_files_than_are_kept_at_hand(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    count = FILES_KEPT + 300
+    for number in range(count):
+        (source / f"f{number:04}").write_bytes(b"%d" % number)
+    with running_mount(tmp_path / "work", [UfsMount(f"local://{source}", "")], transport="native") as mount:
+        open_files = [os.open(mount.path / f"f{number:04}", os.O_RDONLY) for number in range(count)]
+        try:
+            for _ in range(2):
+                for number, descriptor in enumerate(open_files):
+                    assert os.pread(descriptor, 9, 0) == b"%d" % number
+                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            held = len(os.listdir(f"/proc/{mount.process.pid}/fd"))
+            assert held < FILES_KEPT + 150, "cache files are closed again"
+        finally:
+            for descriptor in open_files:
+                os.close(descriptor)
+
+
+@pytest.mark.root
+def test_a_directory_comes_with_its_attributes(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(3000):
+        (source / f"a rather long name to fill more than one answer {number:05}").write_bytes(b"x" * (number % 7))
+    with running_mount(tmp_path / "work", [UfsMount(f"local://{source}", "")], transport="native") as mount:
+        before = requests(mount)
+        with os.scandir(mount.path) as entries:
+            sizes = {entry.name: entry.stat().st_size for entry in entries}
+        assert sizes == {path.name: path.stat().st_size for path in source.iterdir()}
+        assert requests(mount) - before < 400, "one by one it would be 3,000"
+
+
+def threads(mount: RunningMount) -> int:
+    return len(os.listdir(f"/proc/{mount.process.pid}/task"))
+
+
+@pytest.mark.root
+def test_readers_that_wait_stop_nobody(tmp_path: Path) -> None:
+    readers = 24
+    objects = {f"o{number:02}": os.urandom(200_000) for number in range(readers)} | {"known": b"k"}
+    fill_store(tmp_path / "store", objects)
+    with running_emulator(tmp_path / "store") as store:
+        from dataclasses import replace
+
+        settings = replace(bucket_settings(tmp_path / "work", store), transport="native", prefetch_bytes_max=0)
+        mount = start_mount(settings, KEYS)
+        try:
+            assert (mount.path / "known").read_bytes() == b"k"
+            assert len(os.listdir(mount.path)) == len(objects)
+            quiet = threads(mount)
+            store.set_conditions(latency_seconds=3.0)
+            with ThreadPoolExecutor(readers) as pool:
+                reads = [pool.submit((mount.path / name).read_bytes) for name in objects if name != "known"]
+                time.sleep(1.0)
+                began = time.monotonic()
+                assert (mount.path / "known").stat().st_size == 1
+                drop_page_cache(mount.path / "known")
+                assert (mount.path / "known").read_bytes() == b"k"
+                assert time.monotonic() - began < 1.5
+                assert not any(read.done() for read in reads)
+                assert [read.result(60) for read in reads] == [objects[name] for name in objects if name != "known"]
+            wait_until(lambda: threads(mount) <= quiet + 20)
+        finally:
+            end_mount(mount)
+
+
+def program(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    path = folder / fusermount.PROGRAM
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_what_fusermount_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path / "bin", "echo 'fusermount3: no such thing' >&2; exit 1", monkeypatch)
+    with pytest.raises(MountPointError, match=r"cannot mount at /x: no such thing; run 'jindopy doctor'"):
+        fusermount.attach("/x", ["ro"])
+
+
+def test_a_fusermount_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path / "bin", "exec sleep 60", monkeypatch)
+    monkeypatch.setattr(fusermount, "TIMEOUT_SECONDS", 0.2)
+    with pytest.raises(MountPointError, match="did not answer"):
+        fusermount.attach("/x", ["ro"])
+
+
+def test_without_fusermount_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MountPointError, match="install the package fuse3"):
+        fusermount.attach("/x", ["ro"])
