@@ -50,9 +50,7 @@ class Handlers(Protocol):
 class Session(Channel):
     """One mount."""
 
-    def __init__(
-        self, fd: int, table: InodeTable, handlers: Handlers, receivers: int, threads_max: int
-    ) -> None:
+    def __init__(self, fd: int, table: InodeTable, handlers: Handlers, receivers: int, threads_max: int) -> None:
         """``receivers``: how many threads receive while nobody waits for Python; in all at most ``threads_max``."""
     def serve(self) -> bool:
         """Answer requests; False when enough other threads do, True when the session has ended."""

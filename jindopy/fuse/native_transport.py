@@ -155,8 +155,9 @@ class NativeTransport:
 
     @property
     def request_threads(self) -> int:
-        """Threads there are for them."""
-        return len(self._threads)
+        """Threads that read and answer requests now."""
+        with self._threads_lock:
+            return len(self._threads)
 
     def mount(self) -> None:
         """Attach to the mount point; raises MountPointError."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from jindopy.base.errors import MountPointError
+from jindopy.config.memory import REQUEST_THREAD_BYTES
 from jindopy.config.settings import UfsMount
 from jindopy.fuse import fusermount
-from tests.fault_fixture import KEYS, bucket_settings, fill_store, status
+from jindopy.fuse.native_transport import RECEIVERS
 from tests.emulator_fixture import running_emulator
+from tests.fault_fixture import KEYS, bucket_settings, fill_store, status
 from tests.mount_fixture import MIB, RunningMount, drop_page_cache, end_mount, running_mount, start_mount, wait_until
 
 FILES_KEPT = 1024
@@ -114,8 +115,9 @@ def test_a_directory_comes_with_its_attributes(tmp_path: Path) -> None:
         assert requests(mount) - before < 400, "one by one it would be 3,000"
 
 
-def threads(mount: RunningMount) -> int:
-    return len(os.listdir(f"/proc/{mount.process.pid}/task"))
+def request_threads(mount: RunningMount) -> int:
+    (used,) = (part.used_bytes for part in status(mount).memory if part.name == "requests")
+    return used // REQUEST_THREAD_BYTES
 
 
 @pytest.mark.root
@@ -131,7 +133,6 @@ def test_readers_that_wait_stop_nobody(tmp_path: Path) -> None:
         try:
             assert (mount.path / "known").read_bytes() == b"k"
             assert len(os.listdir(mount.path)) == len(objects)
-            quiet = threads(mount)
             store.set_conditions(latency_seconds=3.0)
             with ThreadPoolExecutor(readers) as pool:
                 reads = [pool.submit((mount.path / name).read_bytes) for name in objects if name != "known"]
@@ -142,8 +143,10 @@ def test_readers_that_wait_stop_nobody(tmp_path: Path) -> None:
                 assert (mount.path / "known").read_bytes() == b"k"
                 assert time.monotonic() - began < 1.5
                 assert not any(read.done() for read in reads)
+                assert request_threads(mount) > readers
                 assert [read.result(60) for read in reads] == [objects[name] for name in objects if name != "known"]
-            wait_until(lambda: threads(mount) <= quiet + 20)
+            # Those hired for the occasion retire once enough others receive.
+            wait_until(lambda: request_threads(mount) <= RECEIVERS)
         finally:
             end_mount(mount)
 
