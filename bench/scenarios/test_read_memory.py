@@ -67,7 +67,6 @@ def test_10_gb_through_1_gb(disk: Path, memory_cgroup: str, benchmark: Any, reco
             status = client.status()
             traffic.append(status["traffic"])
             assert wrong == []
-            assert status["open_files"] == FILES
             assert status["tiers"][0]["used_bytes"] <= 1e9
             for descriptor in files:
                 os.close(descriptor)
