@@ -24,6 +24,8 @@ from jindopy.control.client import ControlClient, run_dirs_of, sockets
 
 # One mount that hangs must not keep the others from being shown.
 STATUS_SECONDS = 5.0
+ONE_STATUS_SECONDS = 20.0
+"""Where only one is asked: sums over ten million files take as long."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def overview(directories: Sequence[Path]) -> Overview:
 def status(path: str | None, as_json: bool, run_dir: str | None) -> int:
     """Show running mounts; with PATH (or a mount id) all about one."""
     if path is not None:
-        client, _ = connect(path, run_dir)
-        found = client.status()
+        _, located = connect(path, run_dir)
+        found = ControlClient(located.socket_path, answer_seconds=ONE_STATUS_SECONDS).status()
         if as_json:
             print_json(found)
         else:

@@ -2,7 +2,8 @@
 
     plain    unmount; busy: list open files, exit 1 (``--wait`` tries again until the time is over)
     --lazy   detach at once, open files go on being served until they are closed
-    --force  abort the mount's own FUSE connection, then detach: open files end with an error
+    --force  abort the mount's own FUSE connection, then detach: open files end with an error, and so does a daemon that
+             hangs (by SIGKILL, which its cache survives)
 
 Whatever the way, the command returns only when the daemon has ended, so that the next mount can take its cache; only
 ``--lazy`` does not wait.  Who the daemon is, the kernel says of its socket: it need not answer.  A dead mount is simply
@@ -11,10 +12,12 @@ cleaned up.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
-from dataclasses import dataclass, field
+import signal
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -35,6 +38,8 @@ PROBE_SECONDS = 5.0
 RETRY_SECONDS = 0.2
 CLOSE_SECONDS = 30.0
 """A daemon that closes a large cache syncs it first: a few seconds on slow disks."""
+STUCK_SECONDS = 5.0
+"""For one that did not answer even before its connection was aborted."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Outcome:
     result: str
     """``unmounted``, ``detached``, ``aborted``, ``cleaned up`` or ``busy``"""
     open_files: list[OpenFileInfo] = field(default_factory=list)
+    stuck: bool = False
+    """The daemon answered nothing for ``PROBE_SECONDS``."""
 
 
 @click.command(
@@ -94,33 +101,50 @@ def _our_mount(path: str) -> MountEntry:
 def take_away(entry: MountEntry, sockets: list[Path], *, wait_seconds: float, lazy: bool, force: bool) -> Outcome:
     """Unmount as asked; raises MountPointError when the mount can't be undone for other reasons than open files."""
     point = entry.mount_point
-    if mountinfo.probe(point, PROBE_SECONDS) is Liveness.DEAD:
+    state = mountinfo.probe(point, PROBE_SECONDS)
+    if state is Liveness.DEAD:
         clean_up_dead(entry, sockets)
         return Outcome(point, "cleaned up")
     daemon = _daemon(sockets)
     try:
-        return _take_living(entry, daemon, wait_seconds=wait_seconds, lazy=lazy, force=force)
+        if force:
+            return _force(entry, daemon, sockets, stuck=state is Liveness.STUCK)
+        outcome = _take_living(entry, daemon, wait_seconds=wait_seconds, lazy=lazy)
+        return replace(outcome, stuck=state is Liveness.STUCK)
     finally:
         if daemon is not None:
             os.close(daemon)
 
 
-def _take_living(entry: MountEntry, daemon: int | None, *, wait_seconds: float, lazy: bool, force: bool) -> Outcome:
+def _force(entry: MountEntry, daemon: int | None, sockets: list[Path], *, stuck: bool) -> Outcome:
     point = entry.mount_point
-    if lazy or force:
+    users = _users(point)
+    mountinfo.abort(entry)
+    _unmount(point, lazy=True)
+    if daemon is not None and not _ends(daemon, STUCK_SECONDS if stuck else CLOSE_SECONDS):
+        # It would keep the cache from the next mount.  A descriptor, so that it is no other process by now.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(daemon, signal.SIGKILL)
+        tell("the daemon did not end and was killed; its cache survives that")
+        _ends(daemon, STUCK_SECONDS)
+        for path in sockets:
+            remove_stale(path)
+    return Outcome(point, "aborted", users, stuck)
+
+
+def _take_living(entry: MountEntry, daemon: int | None, *, wait_seconds: float, lazy: bool) -> Outcome:
+    point = entry.mount_point
+    if lazy:
         users = _users(point)
-        if force:
-            mountinfo.abort(entry)
         _unmount(point, lazy=True)
-        if force:
-            _wait_for(daemon)
-        return Outcome(point, "aborted" if force else "detached", users)
+        return Outcome(point, "detached", users)
     deadline = Deadline.after(wait_seconds)
     while not _unmount(point, lazy=False):
         if deadline.passed:
             return Outcome(point, "busy", _users(point))
         REAL_CLOCK.sleep(deadline.bounded(RETRY_SECONDS))
-    _wait_for(daemon)
+    if daemon is not None and not _ends(daemon, CLOSE_SECONDS):
+        tell("unmounted, but the daemon has not ended yet; its log says what it waits for")
     return Outcome(point, "unmounted")
 
 
@@ -160,16 +184,20 @@ def _daemon(sockets: list[Path]) -> int | None:
     return None
 
 
-def _wait_for(daemon: int | None) -> None:
-    if daemon is not None and not select.select([daemon], [], [], CLOSE_SECONDS)[0]:
-        tell("unmounted, but the daemon has not ended yet; its log says what it waits for")
+def _ends(daemon: int, seconds: float) -> bool:
+    """Whether the daemon ends within that time."""
+    return bool(select.select([daemon], [], [], seconds)[0])
 
 
 def _tell_busy(outcome: Outcome) -> None:
     point = shown(outcome.mount_point)
-    if not outcome.open_files:
+    if outcome.stuck:
+        tell(f"{point} is busy and its daemon answers nothing; end both: jindopy umount --force {point}")
+    elif not outcome.open_files:
         tell(f"{point} is busy: a mount below it, or a process in another container or of another user, holds it")
+    else:
+        tell(f"{point} is busy: close these files, or use --wait 60s, --lazy or --force")
+    if not outcome.open_files:
         return
-    tell(f"{point} is busy: close these files, or use --wait 60s, --lazy or --force")
     rows = [[str(file.pid), shown(file.command), shown(file.path)] for file in outcome.open_files]
     print_table(["PID", "COMMAND", "PATH"], rows, right=(0,))

@@ -152,7 +152,8 @@ class ControlClient:
             yield from protocol.lines(chunks(), protocol.ANSWER_BYTES_MAX, "the mount's answer")
         except TimeoutError:
             raise DeadlineExceeded(
-                f"the mount did not answer {operation} within {self._answer_seconds:.0f} s; its log may say why"
+                f"the mount did not answer {operation} within {self._answer_seconds:.0f} s; its log may say why, and"
+                " jindopy umount --force ends one that hangs"
             ) from None
         except OSError as error:
             raise self._gone(f" ({error.strerror})") from None

@@ -177,6 +177,17 @@ def test_force_ends_open_files_and_no_other_mount(
         assert other.run("umount", str(other.point)).returncode == 0
 
 
+def test_a_daemon_that_hangs(command: Command, data: Path) -> None:
+    (pid,) = command.processes()
+    os.kill(pid, signal.SIGSTOP)
+    done = command.run("umount", "--force", str(command.point))
+    assert (done.returncode, done.stdout) == (0, f"aborted {command.point}\n"), done
+    assert "was killed" in done.stderr
+    assert command.processes() == []
+    assert command.mount(f"local://{data}").returncode == 0
+    assert (command.point / "a").read_bytes() == (data / "a").read_bytes()
+
+
 def test_sigterm_unmounts(command: Command) -> None:
     (pid,) = command.processes()
     os.kill(pid, signal.SIGTERM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -121,6 +122,25 @@ def test_lazy_tells_what_is_still_open(run: Run, system: _System) -> None:
 def test_force_aborts_its_own_connection_first(run: Run, system: _System) -> None:
     assert run("--force").stdout == f"aborted {system.entry.mount_point}\n"
     assert system.done == ["abort 52", "lazy"]
+
+
+def test_force_ends_a_daemon_that_hangs(run: Run, system: _System, monkeypatch: pytest.MonkeyPatch) -> None:
+    system.liveness = Liveness.STUCK
+    monkeypatch.setattr(umount_module, "STUCK_SECONDS", 0.2)
+    with subprocess.Popen(["sleep", "60"]) as daemon:
+        monkeypatch.setattr(ControlClient, "daemon_pid", lambda self: daemon.pid)
+        result = run("--force")
+        assert daemon.wait(10) == -signal.SIGKILL
+    assert (result.exit_code, result.stdout) == (0, f"aborted {system.entry.mount_point}\n")
+    assert "the daemon did not end and was killed" in result.stderr
+
+
+def test_busy_because_the_daemon_hangs(run: Run, system: _System) -> None:
+    system.liveness = Liveness.STUCK
+    system.busy_tries = 99
+    result = run()
+    assert result.exit_code == 1
+    assert f"end both: jindopy umount --force {system.entry.mount_point}" in result.stderr
 
 
 def test_a_dead_mount_is_cleaned_up(run: Run, system: _System) -> None:
