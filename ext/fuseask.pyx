@@ -36,6 +36,7 @@ from jindopy._ext.pthreads cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cdef enum:
     NAME_BYTES_MAX = 255
+    DIRECTORY = 1           # base.ident.Kind
 
 
 cdef int64_t clock_ns() noexcept nogil:
@@ -100,7 +101,8 @@ cdef object _lookup(Channel channel, InodeTable table, object handlers, Request*
         return -EIO
     else:
         entry_fill(&out, &info, clock_ns())
-    channel.reply(request, 0, &out, sizeof(out))
+    if not channel.reply(request, 0, &out, sizeof(out)) and out.nodeid:
+        table.give_back(out.nodeid, 1)
 
 
 cdef object _getattr(Channel channel, InodeTable table, object handlers, Request* request):
@@ -122,7 +124,8 @@ cdef object _opendir(Channel channel, object handlers, Request* request):
         return handle
     memset(&out, 0, sizeof(out))
     out.fh = handle
-    channel.reply(request, 0, &out, sizeof(out))
+    if not channel.reply(request, 0, &out, sizeof(out)):
+        handlers.releasedir(handle)
 
 
 cdef object _readdir(Channel channel, InodeTable table, object handlers, Request* request):
@@ -136,6 +139,8 @@ cdef object _readdir(Channel channel, InodeTable table, object handlers, Request
     cdef NodeInfo info
     cdef fuse_entry_out entry
     cdef int64_t now_ns = clock_ns()
+    cdef uint64_t index
+    cdef bint told
     if request.size < sizeof(fuse_read_in):
         return -EIO
     listing = handlers.listing(asked.fh)
@@ -148,37 +153,43 @@ cdef object _readdir(Channel channel, InodeTable table, object handlers, Request
     children = listing.children
     count = len(children) + 2
     cookie = asked.offset
-    while cookie < count:
-        if cookie < 2:
-            nodeid = listing.directory if cookie == 0 else listing.parent
-            name = b"." if cookie == 0 else b".."
-            if not table.find_node(nodeid, False, &info):
-                info.inode = nodeid
-            one = dirent_fill(
-                data + used, room - used, plus, NULL, info.inode, 1, cookie + 1, PyBytes_AS_STRING(name), len(name)
-            )
-        else:
-            nodeid = children[cookie - 2]
-            name = handlers.name(nodeid)
-            # Without a name it has vanished since opendir, and nobody holds it.
-            if name is None or not table.find_node(nodeid, False, &info):
-                cookie += 1
-                continue
-            entry_fill(&entry, &info, now_ns)
-            one = dirent_fill(
-                data + used, room - used, plus, &entry, info.inode, info.kind, cookie + 1,
-                PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)
-            )
-            # What READDIRPLUS tells counts as looked up.
-            if one and plus:
-                table.find_node(nodeid, True, &info)
-        if one == 0:
-            break
-        used += one
-        cookie += 1
-    with nogil:
-        channel.reply(request, 0, data, used)
-    channel.give_data(data)
+    try:
+        while cookie < count:
+            if cookie < 2:
+                nodeid = listing.directory if cookie == 0 else listing.parent
+                name = b"." if cookie == 0 else b".."
+                if not table.find_node(nodeid, False, &info):
+                    info.inode = nodeid
+                one = dirent_fill(
+                    data + used, room - used, plus, NULL, info.inode, DIRECTORY, cookie + 1,
+                    PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)
+                )
+            else:
+                nodeid = children[cookie - 2]
+                name = handlers.name(nodeid)
+                # Without a name it has vanished since opendir, and nobody holds it.
+                if name is None or not table.find_node(nodeid, False, &info):
+                    cookie += 1
+                    continue
+                entry_fill(&entry, &info, now_ns)
+                one = dirent_fill(
+                    data + used, room - used, plus, &entry, info.inode, info.kind, cookie + 1,
+                    PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)
+                )
+                # What READDIRPLUS tells counts as looked up.
+                if one and plus:
+                    table.find_node(nodeid, True, &info)
+            if one == 0:
+                break
+            used += one
+            cookie += 1
+        with nogil:
+            told = channel.reply(request, 0, data, used)
+        if plus and not told:
+            for index in range(max(asked.offset, <uint64_t>2), cookie):
+                table.give_back(children[index - 2], 1)
+    finally:
+        channel.give_data(data)
 
 
 cdef object _statfs(Channel channel, object handlers, Request* request):

@@ -5,8 +5,11 @@ Each message is one read or one write, so any number of threads may use a channe
 of the request it answers; 0 stands for a notice that nobody asked for.  Memory for long answers is kept warm: fresh
 pages would cost as much as filling them.
 
-Bounds: DATA_SPARE answers' memory is kept.  Lock: one, for these.  Failure: ENODEV, whatever ended the mount, ends the
-channel; an answer or notice that the kernel no longer wants is dropped.
+A program that is being killed waits for the answer to its request all the same; so one whose answer takes long is given
+up, with EINTR, when the kernel says so.
+
+Bounds: DATA_SPARE answers' memory is kept.  Lock: one, for these and the list of slow requests.  Failure: ENODEV,
+whatever ended the mount, ends the channel; an answer or notice that the kernel no longer wants is dropped.
 """
 
 from libc.errno cimport EAGAIN, EINTR, ENOENT, errno
@@ -18,6 +21,7 @@ from jindopy._ext.fusewire cimport (
     FUSE_NOTIFY_INVAL_ENTRY,
     FUSE_NOTIFY_INVAL_INODE,
     fuse_in_header,
+    fuse_interrupt_in,
     fuse_notify_inval_entry_out,
     fuse_notify_inval_inode_out,
     fuse_out_header,
@@ -73,7 +77,7 @@ cdef class Channel:
             request.memory[got if got < REQUEST_BYTES else REQUEST_BYTES - 1] = 0
             return True
 
-    cdef void reply(self, const Request* request, int error, const void* data, size_t size) noexcept nogil:
+    cdef bint reply(self, const Request* request, int error, const void* data, size_t size) noexcept nogil:
         cdef fuse_out_header header
         cdef iovec[2] parts
         header.len = <uint32_t>(sizeof(fuse_out_header) + size)
@@ -83,7 +87,38 @@ cdef class Channel:
         parts[0].iov_len = sizeof(fuse_out_header)
         parts[1].iov_base = <void*>data
         parts[1].iov_len = size
-        writev(self.fd, parts, 2 if size else 1)
+        return writev(self.fd, parts, 2 if size else 1) >= 0
+
+    cdef void begin_slow(self, Request* request) noexcept nogil:
+        pthread_mutex_lock(&self.lock)
+        request.next = self.slow
+        self.slow = request
+        pthread_mutex_unlock(&self.lock)
+
+    cdef void end_slow(self, Request* request) noexcept nogil:
+        cdef Request** link = &self.slow
+        pthread_mutex_lock(&self.lock)
+        while link[0] != request:
+            link = &link[0].next
+        link[0] = request.next
+        pthread_mutex_unlock(&self.lock)
+
+    cdef void interrupt(self, const Request* request) noexcept nogil:
+        # What is not slow is answered in a moment anyway.  The late answer of what is given up here finds nobody.
+        cdef const fuse_interrupt_in* asked = <const fuse_interrupt_in*>request.body
+        cdef Request given_up
+        cdef Request* each
+        if request.size < sizeof(fuse_interrupt_in):
+            return
+        memset(&given_up, 0, sizeof(given_up))
+        given_up.header.unique = asked.unique
+        pthread_mutex_lock(&self.lock)
+        each = self.slow
+        while each != NULL and each.header.unique != asked.unique:
+            each = each.next
+        pthread_mutex_unlock(&self.lock)
+        if each != NULL:
+            self.reply(&given_up, EINTR, NULL, 0)
 
     cdef char* take_data(self, uint64_t size) noexcept nogil:
         cdef char* data = NULL

@@ -164,10 +164,12 @@ cdef class Session:
         self.receiving -= 1
         hire = self.receiving == 0 and self.threads < self.threads_max
         pthread_mutex_unlock(&self.lock)
+        self.begin_slow(request)
         with gil:
             if hire:
                 self.handlers.hire()
             self.ask_python(request)
+        self.end_slow(request)
 
     cdef bint receive_again(self) noexcept nogil:
         cdef bint again
@@ -204,7 +206,9 @@ cdef class Session:
             or opcode == FUSE_READLINK or opcode == FUSE_STATFS or opcode == FUSE_LISTXATTR
         ):
             return False
-        elif opcode != FUSE_INTERRUPT:
+        elif opcode == FUSE_INTERRUPT:
+            self.interrupt(request)
+        else:
             # Never asked again, where the kernel can do without; the mount is read-only.
             self.reply(request, ENOSYS, NULL, 0)
         return True
@@ -249,7 +253,8 @@ cdef class Session:
         ) != FOUND:
             return False
         entry_fill(&out, &info, now_ns)
-        self.reply(request, 0, &out, sizeof(out))
+        if not self.reply(request, 0, &out, sizeof(out)):
+            self.table.give_back(info.nodeid, 1)
         return True
 
     cdef bint getattr_known(self, Request* request) noexcept nogil:

@@ -129,6 +129,9 @@ cdef extern from "<linux/fuse.h>" nogil:
         uint64_t offset
         uint32_t size
 
+    struct fuse_interrupt_in:
+        uint64_t unique
+
     struct fuse_getxattr_in:
         uint32_t size
 

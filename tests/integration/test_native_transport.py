@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from jindopy.config.settings import UfsMount
 from jindopy.fuse import fusermount
 from jindopy.fuse.native_transport import RECEIVERS
 from tests.emulator_fixture import running_emulator
-from tests.fault_fixture import KEYS, bucket_settings, fill_store, status
+from tests.fault_fixture import BUCKET, KEYS, bucket_settings, fill_store, status
 from tests.mount_fixture import MIB, RunningMount, drop_page_cache, end_mount, running_mount, start_mount, wait_until
 
 FILES_KEPT = 1024
@@ -126,8 +129,6 @@ def test_readers_that_wait_stop_nobody(tmp_path: Path) -> None:
     objects = {f"o{number:02}": os.urandom(200_000) for number in range(readers)} | {"known": b"k"}
     fill_store(tmp_path / "store", objects)
     with running_emulator(tmp_path / "store") as store:
-        from dataclasses import replace
-
         settings = replace(bucket_settings(tmp_path / "work", store), transport="native", prefetch_bytes_max=0)
         mount = start_mount(settings, KEYS)
         try:
@@ -147,6 +148,29 @@ def test_readers_that_wait_stop_nobody(tmp_path: Path) -> None:
                 assert [read.result(60) for read in reads] == [objects[name] for name in objects if name != "known"]
             # Those hired for the occasion retire once enough others receive.
             wait_until(lambda: request_threads(mount) <= RECEIVERS)
+        finally:
+            end_mount(mount)
+
+
+@pytest.mark.root
+def test_who_is_killed_does_not_wait_for_the_store(tmp_path: Path) -> None:
+    fill_store(tmp_path / "store", {"known": b"k"})
+    (tmp_path / "store" / BUCKET / "dir").mkdir()
+    (tmp_path / "store" / BUCKET / "dir" / "a").write_bytes(b"a")
+    with running_emulator(tmp_path / "store") as store:
+        settings = replace(bucket_settings(tmp_path / "work", store), transport="native", ttl_seconds=1.0)
+        mount = start_mount(settings, KEYS)
+        try:
+            assert (mount.path / "known").read_bytes() == b"k"
+            store.set_conditions(latency_seconds=20.0)
+            with subprocess.Popen(["ls", mount.path / "dir"], stderr=subprocess.DEVNULL) as waiting:
+                time.sleep(1.0)
+                assert waiting.poll() is None, "it waits for a listing"
+                waiting.kill()
+                assert waiting.wait(5) == -signal.SIGKILL
+            store.set_conditions(latency_seconds=0.0)
+            wait_until(lambda: os.listdir(mount.path / "dir") == ["a"], 60)
+            assert "unexpectedly" not in mount.log
         finally:
             end_mount(mount)
 
