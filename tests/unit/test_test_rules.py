@@ -25,7 +25,8 @@ def run_pytest(folder: Path, source: str, **environment: str) -> subprocess.Comp
         [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", "--strict-markers", str(tests)],
         check=False,
         cwd=folder,
-        env={**os.environ, "JINDOPY_NO_SKIP": "", **environment},
+        # The conftest uses fixtures that stand beside it.
+        env={**os.environ, "PYTHONPATH": str(CONFTEST.parents[1]), "JINDOPY_NO_SKIP": "", **environment},
         capture_output=True,
         text=True,
         timeout=60,
