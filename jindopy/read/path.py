@@ -64,13 +64,15 @@ class ReadConfig:
 class OpenFile:
     """One version of one file, open.  Made by ``ReadPath.open``, ended by ``close``."""
 
-    __slots__ = ("complete", "history", "lease", "lock", "version", "warming")
+    __slots__ = ("begun", "complete", "history", "lease", "lock", "version", "warming")
 
     def __init__(self, version: FileVersion, lease: CacheFile, history: ReadAhead, complete: bool) -> None:
         self.version = version
         self.lease = lease
         self.history = history
         self.lock = threading.Lock()
+        self.begun = False
+        """Its first bytes were asked for when they were not cached."""
         self.complete = complete
         """Every block was cached at open: nothing needs fetching ahead unless something gets evicted."""
         self.warming = range(0)

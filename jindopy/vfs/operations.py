@@ -248,12 +248,22 @@ class Vfs:
         file = self._files.get(nodeid)
         if file is None:
             raise NoSuchEntry("read of a file that is not open")
+        if offset == 0 and self._prefetcher is not None:
+            self._tell_of_reading_again(nodeid, file, self._prefetcher)
         try:
             return self._reads.read(file, offset, size_bytes)
         except JindoError as error:
             if error.errno == errno.ESTALE:
                 self._look_again(nodeid)
             raise
+
+    def _tell_of_reading_again(self, nodeid: NodeId, file: OpenFile, prefetcher: Prefetcher) -> None:
+        """Where opening is no request, only this shows that a file whose blocks were evicted is read once more."""
+        if not (file.begun or file.complete):
+            file.begun = True  # the read that follows the open, which was told
+        elif not file.lease.complete:
+            attr = self.getattr(nodeid)
+            prefetcher.opened(NodeId(attr.parent), nodeid, attr.size, False)
 
     def take_back(self, version: FileVersion) -> None:
         """Wrong bytes of this version may have been answered: have the kernel forget what it keeps of them.

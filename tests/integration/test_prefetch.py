@@ -113,6 +113,24 @@ def test_a_shuffled_epoch_is_fetched_ahead_and_the_next_one_asks_for_nothing(tmp
         assert tree.gets == FILES
 
 
+def test_files_that_stay_open_are_followed_in_a_later_epoch_too(tmp_path: Path) -> None:
+    """A transport that is not told of opens keeps files open; their blocks may be evicted meanwhile."""
+    with reading(tmp_path, files={"d": FILES}) as tree:
+        directory = tree.directory("d")
+        vfs = tree.parts.vfs
+        nodeids = [NodeId(vfs.lookup(directory, name.encode()).nodeid) for name in names()]
+        for nodeid in nodeids:
+            vfs.open(nodeid)
+            assert vfs.read_now(nodeid, 0, 3000) or vfs.read(nodeid, 0, 3000)
+        assert tree.gets == FILES
+        for nodeid in nodeids:
+            tree.parts.cache.evict(vfs.version_of(nodeid, vfs.getattr(nodeid)).cid)
+        random.Random(7).shuffle(nodeids)
+        for nodeid in nodeids[:20]:
+            assert vfs.read_now(nodeid, 0, 3000) or vfs.read(nodeid, 0, 3000)
+        wait_until(lambda: tree.gets > FILES + 100)
+
+
 def test_one_file_brings_no_other(tmp_path: Path) -> None:
     with reading(tmp_path, files={"d": FILES}) as tree:
         directory = tree.directory("d")
