@@ -2,7 +2,7 @@
 
 A scenario is a test under bench/scenarios (``test_<group>.py``, ``test_<group>_<what>.py``) that measures with
 pytest-benchmark and records figures by name with the ``record`` fixture.  Exit code 1 when a scenario failed, a bar
-does not hold or a figure of the group was not measured, unless a module that it needs is not installed.
+does not hold or a figure of the group was not measured, unless what it needs is not installed.
 """
 
 from __future__ import annotations

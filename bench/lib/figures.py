@@ -11,6 +11,7 @@ import json
 import operator
 import os
 import platform
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -38,11 +39,11 @@ class Figure:
     state: str
     what: str
     needs: str = ""
-    """A module without which it is not measured."""
+    """A module or program without which it is not measured."""
 
     @property
     def can_be_measured(self) -> bool:
-        return not self.needs or importlib.util.find_spec(self.needs) is not None
+        return not self.needs or bool(importlib.util.find_spec(self.needs) or shutil.which(self.needs))
 
     def holds(self, value: float) -> bool | None:
         """Whether ``value`` keeps the bar; None without one."""

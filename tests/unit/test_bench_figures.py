@@ -29,10 +29,11 @@ def test_every_figure_has_a_readable_bar_and_a_scenario_file() -> None:
         assert (figures.ROOT / "bench" / "scenarios" / f"test_{figure.group}.py").exists(), figure.name
 
 
-def test_a_figure_may_need_a_module() -> None:
+def test_a_figure_may_need_a_module_or_a_program() -> None:
     fields = {"name": "x", "group": "g", "unit": "u", "bar": "stated", "beside": "b", "state": "s", "what": "w"}
     assert figures.Figure(**fields).can_be_measured
     assert figures.Figure(**fields, needs="json").can_be_measured
+    assert figures.Figure(**fields, needs="sh").can_be_measured
     assert not figures.Figure(**fields, needs="no_such_module").can_be_measured
 
 
