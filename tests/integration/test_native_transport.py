@@ -162,12 +162,12 @@ def test_who_is_killed_does_not_wait_for_the_store(tmp_path: Path) -> None:
         mount = start_mount(settings, KEYS)
         try:
             assert (mount.path / "known").read_bytes() == b"k"
-            store.set_conditions(latency_seconds=20.0)
+            store.set_conditions(latency_seconds=6.0)
             with subprocess.Popen(["ls", mount.path / "dir"], stderr=subprocess.DEVNULL) as waiting:
                 time.sleep(1.0)
                 assert waiting.poll() is None, "it waits for a listing"
                 waiting.kill()
-                assert waiting.wait(5) == -signal.SIGKILL
+                assert waiting.wait(3) == -signal.SIGKILL
             store.set_conditions(latency_seconds=0.0)
             wait_until(lambda: os.listdir(mount.path / "dir") == ["a"], 60)
             assert "unexpectedly" not in mount.log
