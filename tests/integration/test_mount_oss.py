@@ -19,7 +19,7 @@ from tests.emulator_fixture import Emulator, running_emulator
 from tests.fault_fixture import BUCKET, KEYS, REGION, control, store_bucket
 from tests.mount_fixture import RunningMount, running_mount, wait_until
 
-pytestmark = [pytest.mark.root]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("each_transport")]
 
 CONTENT = b"0123456789" * 1000
 
