@@ -156,14 +156,17 @@ def clean_up_dead(entry: MountEntry, sockets: list[Path]) -> None:
 
 
 def _unmount(point: str, *, lazy: bool) -> bool:
-    """False when files are open."""
+    """False when files are open.  A daemon whose connection was aborted may be quicker and take it away itself."""
     try:
         mountinfo.unmount(point, lazy=lazy)
+    except MountPointError:
+        if mountinfo.at(point, mountinfo.read()) is not None:
+            raise
     except OSError as error:
         if error.errno == errno.EBUSY:
             return False
         if error.errno == errno.EINVAL and mountinfo.at(point, mountinfo.read()) is None:
-            return True  # the daemon, whose connection was aborted, took it away itself
+            return True
         hint = "; ask as the user who mounted it, or root" if error.errno == errno.EPERM else ""
         raise MountPointError(f"{point}: cannot be unmounted: {error.strerror}{hint}") from None
     return True

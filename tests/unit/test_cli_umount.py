@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jindopy.base import mountinfo
+from jindopy.base.errors import MountPointError
 from jindopy.base.ident import mount_point_id
 from jindopy.base.mountinfo import Liveness, OpenFile
 from jindopy.cli import umount as umount_module
@@ -122,6 +123,18 @@ def test_lazy_tells_what_is_still_open(run: Run, system: _System) -> None:
 def test_force_aborts_its_own_connection_first(run: Run, system: _System) -> None:
     assert run("--force").stdout == f"aborted {system.entry.mount_point}\n"
     assert system.done == ["abort 52", "lazy"]
+
+
+def test_a_daemon_that_is_quicker(run: Run, system: _System, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [system.entry]
+
+    def unmount(path: str, *, lazy: bool = False) -> None:
+        entries.clear()
+        raise MountPointError("fusermount3: entry not found")
+
+    monkeypatch.setattr(mountinfo, "read", lambda: list(entries))
+    monkeypatch.setattr(mountinfo, "unmount", unmount)
+    assert run("--force").stdout == f"aborted {system.entry.mount_point}\n"
 
 
 def test_force_ends_a_daemon_that_hangs(run: Run, system: _System, monkeypatch: pytest.MonkeyPatch) -> None:
