@@ -1,4 +1,7 @@
-"""Opens of cached files while a load fills the link."""
+"""Opens of cached files while a load fills the link.
+
+Timed from before the open to behind the last byte: with the native transport an open alone is no request at all.
+"""
 
 from __future__ import annotations
 
@@ -82,9 +85,9 @@ def test_opens_while_a_load_runs(disk: Path, memory_cgroup: str, benchmark: Any,
     record(
         "p99_open_ms_during_load",
         statistics.median(run.p99_ms for run in runs),
-        median_open_ms=round(statistics.median(run.median_ms for run in runs), 3),
-        max_open_ms=round(max(run.max_ms for run in runs), 2),
-        p99_read_ms=round(statistics.median(run.read_p99_ms for run in runs), 2),
+        median_ms=round(statistics.median(run.median_ms for run in runs), 3),
+        max_ms=round(max(run.max_ms for run in runs), 2),
+        p99_open_alone_ms=round(statistics.median(run.open_p99_ms for run in runs), 3),
         load_fraction=round(fraction, 3),
         load_mb_per_s=round(LARGE_FILES * LARGE_BYTES / 1e6 / statistics.median(beside)),
         daemon_cpus=round(statistics.median(cpu), 2),
