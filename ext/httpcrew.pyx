@@ -394,6 +394,8 @@ cdef int crew_start(Crew* crew, Transfer* transfer) noexcept nogil:
 
 cdef void crew_cancel(Transfer* transfer) noexcept nogil:
     cdef Crew* crew = transfer.crew
+    if crew == NULL:
+        return  # never started
     pthread_mutex_lock(&crew.lock)
     transfer.cancelled = True
     if transfer.worker != NULL:

@@ -138,7 +138,7 @@ cdef class DownloadLimit:
     def __dealloc__(self):
         pthread_mutex_destroy(&self.limit.lock)
 
-    def reserve(self, Py_ssize_t byte_count):
+    def reserve(self, Py_ssize_t byte_count, /):
         cdef double now = monotonic()
         cdef double until
         pthread_mutex_lock(&self.limit.lock)
@@ -193,7 +193,6 @@ cdef class Getter:
         str ca_path="",
         str proxy="",
         str proxy_authorization="",
-        DownloadLimit limit=None,
     ):
         if self.crew != NULL:
             raise ValueError("a Getter is made once")
@@ -212,14 +211,18 @@ cdef class Getter:
             _append(
                 &self.crew.proxy_headers, _plain(f"Proxy-Authorization: {proxy_authorization}", "a proxy's password")
             )
-        self.limit = limit
-        self.crew.limit = &limit.limit if limit is not None else NULL
 
     def __dealloc__(self):
         if self.crew != NULL:
             with nogil:
                 crew_close(self.crew)
                 crew_free(self.crew)
+
+    def share(self, DownloadLimit limit not None):
+        if self.limit is not None:
+            raise ValueError("a Getter keeps to one limit")
+        self.limit = limit
+        self.crew.limit = &limit.limit
 
     def open(self, str url, dict headers, double seconds):
         global _alive

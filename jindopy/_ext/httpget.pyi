@@ -15,7 +15,7 @@ class DownloadLimit:
     """A bound of bytes a second, shared by all that are given it."""
 
     def __init__(self, bytes_per_second: float) -> None: ...
-    def reserve(self, byte_count: int) -> float:
+    def reserve(self, byte_count: int, /) -> float:
         """Take so many bytes; returns the seconds to wait before using them."""
 
 @final
@@ -54,9 +54,10 @@ class Getter:
         ca_path: str = "",
         proxy: str = "",
         proxy_authorization: str = "",
-        limit: DownloadLimit | None = None,
     ) -> None:
         """Without ``ca_file`` and ``ca_path`` the system's authorities are trusted."""
+    def share(self, limit: DownloadLimit) -> None:
+        """Keep to a limit from now on."""
     def open(self, url: str, headers: dict[str, str], seconds: float) -> Stream:
         """Send a GET that must have ended in so many seconds; returns at once.  ValueError for what is no header."""
     def start(self, url: str, headers: dict[str, str], seconds: float, get: BlockGet) -> None:

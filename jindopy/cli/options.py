@@ -20,6 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _METAVARS = {
     Kind.SIZE: "SIZE",
+    Kind.RATE: "RATE",
     Kind.DURATION: "TIME",
     Kind.TTL: "TIME|once",
     Kind.COUNT: "N",

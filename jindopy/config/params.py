@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jindopy.base.errors import ConfigError
-from jindopy.base.units import parse_duration, parse_size
+from jindopy.base.units import parse_duration, parse_rate, parse_size
 
 ENV_PREFIX = "JINDOPY_"
 _OCTAL = re.compile(r"0?o?[0-7]{1,4}")
@@ -43,6 +43,7 @@ class Kind(enum.Enum):
     """How a setting's text is read; the value is what the manual calls it."""
 
     SIZE = "size"
+    RATE = "size per second"
     DURATION = "duration"
     TTL = "duration or `once`"
     COUNT = "number"
@@ -127,6 +128,8 @@ class Param:
         match self.kind:
             case Kind.SIZE:
                 return parse_size(text)
+            case Kind.RATE:
+                return parse_rate(text)
             case Kind.DURATION:
                 return parse_duration(text)
             case Kind.TTL:
@@ -331,6 +334,14 @@ class Settings:
         None,
         "Most that is fetched ahead of readers of small files (up to 4 MiB) and not yet opened; 0 turns that off.",
         derived="the smaller of 1 GiB and a quarter of the cache's quota",
+    )
+    download_limit: int | None = _param(
+        "Reading",
+        Kind.RATE,
+        None,
+        "Most that this mount downloads from object storage a second, e.g. 100MB/s: all reads, read-ahead and loads "
+        "together.",
+        derived="no limit",
     )
     kernel_read_ahead: int = _param(
         "Reading",

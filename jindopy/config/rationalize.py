@@ -332,4 +332,5 @@ def mount_settings(
         request_timeout_seconds=settings.request_timeout,
         drain_seconds=settings.drain,
         foreground=foreground,
+        download_bytes_per_second=settings.download_limit or 0,
     ), notes

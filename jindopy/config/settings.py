@@ -98,6 +98,8 @@ class MountSettings:
     """SIGTERM waits so long for running requests."""
     foreground: bool
     """Stay attached to the terminal and log to standard error."""
+    download_bytes_per_second: int = 0
+    """Most that comes from object storage, for all that want it together; 0: no limit."""
 
     @property
     def memory_shares(self) -> MemoryShares:

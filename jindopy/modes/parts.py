@@ -7,6 +7,7 @@ it.  Nothing here knows how requests arrive (FUSE, a Python reader).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -28,9 +29,9 @@ from jindopy.read.path import ReadConfig, ReadPath
 from jindopy.read.prefetch import PrefetchConfig, Prefetcher
 from jindopy.read.readahead import ReadAheadConfig
 from jindopy.ufs import uri
-from jindopy.ufs.base import Driver
+from jindopy.ufs.base import Driver, Rate
 from jindopy.ufs.credentials import default_chain
-from jindopy.ufs.layers import LayerConfig, wrap
+from jindopy.ufs.layers import LayerConfig, download_rate, wrap
 from jindopy.ufs.registry import open_driver
 from jindopy.vfs.checksums import ChecksumLearner
 from jindopy.vfs.operations import Vfs, VfsConfig
@@ -59,8 +60,8 @@ class DriverTable:
         return self._drivers[mount]
 
 
-def open_ufs(mount: UfsMount) -> tuple[Driver, bytes]:
-    """Driver with its layers, proven to answer."""
+def open_ufs(mount: UfsMount, rate: Rate | None = None) -> tuple[Driver, bytes]:
+    """Driver with its layers, proven to answer; its bodies keep to ``rate``."""
     credentials = default_chain(
         mount.options,
         bucket=uri.parse(mount.uri).authority.partition(".")[0],
@@ -68,7 +69,7 @@ def open_ufs(mount: UfsMount) -> tuple[Driver, bytes]:
         secret_dir=mount.options.get("credentials.dir"),
     )
     bare, prefix = open_driver(mount.uri, mount.options, credentials)
-    driver = wrap(bare, LayerConfig.from_options(mount.options))
+    driver = wrap(bare, dataclasses.replace(LayerConfig.from_options(mount.options), download_rate=rate))
     try:
         driver.check(deadline=Deadline.after(CHECK_SECONDS_MAX))
     except BaseException:
@@ -94,8 +95,10 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
     on_exit = stack.callback
     requests = []
     opened: dict[UfsId, Driver] = {}
+    limit = settings.download_bytes_per_second
+    rate = download_rate(limit) if limit else None
     for mount in settings.mounts:
-        driver, prefix = open_ufs(mount)
+        driver, prefix = open_ufs(mount, rate)
         on_exit(driver.close)
         opened[driver.ufs_id] = driver
         requests.append(

@@ -127,6 +127,23 @@ class BlockGets(Protocol):
         ...
 
 
+class Rate(Protocol):
+    """A token bucket that tells how long to wait instead of waiting."""
+
+    def reserve(self, amount: int, /) -> float:
+        """Take ``amount`` and return the seconds until it is there."""
+        ...
+
+
+@runtime_checkable
+class LimitsDownloads(Protocol):
+    """A driver that can keep to a rate by itself, for bodies that no layer sees."""
+
+    def limit_downloads(self, rate: Rate) -> bool:
+        """Before the first request; False: this driver cannot keep to this rate, somebody else must."""
+        ...
+
+
 @runtime_checkable
 class HasBlockGets(Protocol):
     """A driver, or a layer around one, that may have such GETs."""

@@ -12,7 +12,7 @@ from typing import TypeVar, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import DeadlineExceeded
-from jindopy.ufs.base import BlockGets, Body, Driver
+from jindopy.ufs.base import BlockGets, Body, Driver, Rate
 from jindopy.ufs.layer_base import BodyLayer, Layer
 
 T = TypeVar("T")
@@ -21,8 +21,8 @@ _BURST_SECONDS = 0.1
 """How much of a rate may be saved up: below it, sleeps get shorter than timers are exact."""
 
 
-class _Bucket:
-    """A token bucket that tells how long to wait instead of waiting."""
+class Bucket:
+    """See ``base.Rate``."""
 
     def __init__(self, per_second: float, clock: Clock) -> None:
         self._per_second = per_second
@@ -49,13 +49,14 @@ class Limited(Layer):
         concurrency: int,
         requests_per_second: float | None = None,
         bytes_per_second: float | None = None,
+        bytes_rate: Rate | None = None,
         clock: Clock = REAL_CLOCK,
     ) -> None:
         super().__init__(inner)
         self._slots = threading.BoundedSemaphore(concurrency)
         self._clock = clock
-        self._requests = _Bucket(requests_per_second, clock) if requests_per_second else None
-        self._bytes = _Bucket(bytes_per_second, clock) if bytes_per_second else None
+        self._requests = Bucket(requests_per_second, clock) if requests_per_second else None
+        self._bytes = Bucket(bytes_per_second, clock) if bytes_per_second else bytes_rate
 
     def get(self, key: bytes, offset: int, size_bytes: int, *, token: bytes | None, deadline: Deadline) -> Body:
         self._enter("get", deadline)

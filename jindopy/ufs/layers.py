@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from jindopy.base.clock import REAL_CLOCK, Clock
 from jindopy.base.errors import ConfigError
 from jindopy.base.retry import RetryPolicy
-from jindopy.ufs.base import Driver
+from jindopy.ufs.base import Driver, LimitsDownloads, Rate
 from jindopy.ufs.layer_faults import FaultPlan, Faulty
-from jindopy.ufs.layer_limit import Limited
+from jindopy.ufs.layer_limit import Bucket, Limited
 from jindopy.ufs.layer_meter import Metered
 from jindopy.ufs.layer_retry import Retrying
 
@@ -34,6 +34,8 @@ class LayerConfig:
     requests_per_second: float | None = None
     bytes_per_second: float | None = None
     faults: FaultPlan | None = None
+    download_rate: Rate | None = None
+    """For bodies alone, shared with other drivers (``download_rate``)."""
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> LayerConfig:
@@ -44,9 +46,21 @@ class LayerConfig:
         return cls(retry=RetryPolicy(attempts=count + 1, base_seconds=interval / 1000), concurrency=connections)
 
 
+def download_rate(bytes_per_second: float, clock: Clock = REAL_CLOCK) -> Rate:
+    """A rate that native threads and layers can share; without the native client for layers alone."""
+    try:
+        from jindopy._ext.httpget import DownloadLimit
+    except ImportError:
+        return Bucket(bytes_per_second, clock)
+    return DownloadLimit(bytes_per_second)
+
+
 def wrap(driver: Driver, config: LayerConfig, clock: Clock = REAL_CLOCK) -> Driver:
     """The usual stack around ``driver``."""
     wrapped: Driver = driver
+    rate = config.download_rate
+    if rate is not None and isinstance(driver, LimitsDownloads) and driver.limit_downloads(rate):
+        rate = None
     if config.faults is not None:
         wrapped = Faulty(wrapped, config.faults, clock)
     wrapped = Metered(wrapped)
@@ -55,6 +69,7 @@ def wrap(driver: Driver, config: LayerConfig, clock: Clock = REAL_CLOCK) -> Driv
         concurrency=config.concurrency,
         requests_per_second=config.requests_per_second,
         bytes_per_second=config.bytes_per_second,
+        bytes_rate=rate,
         clock=clock,
     )
     return Retrying(wrapped, config.retry, clock)

@@ -30,7 +30,7 @@ from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import AccessDenied, BadAnswer, KeyRefused, ObjectNotFound, UfsError, VersionChanged
 from jindopy.base.ident import Kind, UfsId
 from jindopy.ufs import oss_xml
-from jindopy.ufs.base import BlockGets, Capability, ListPage, ObjectStat
+from jindopy.ufs.base import BlockGets, Capability, ListPage, ObjectStat, Rate
 from jindopy.ufs.bodies import ToldBody
 from jindopy.ufs.credentials import Credentials, CredentialSource, default_chain
 from jindopy.ufs.oss_errors import error_of
@@ -226,6 +226,10 @@ class OssDriver:
     def block_gets(self) -> BlockGets | None:
         """Native GETs, where that client is used."""
         return self if self._native is not None else None
+
+    def limit_downloads(self, rate: Rate) -> bool:
+        """See ``base.LimitsDownloads``."""
+        return self._native is not None and self._native.limit(rate)
 
     def start_get(self, key: bytes, get: BlockGet, *, token: bytes, deadline: Deadline) -> None:
         if self._native is None:

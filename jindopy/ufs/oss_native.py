@@ -22,6 +22,7 @@ from jindopy._ext.httpcrew import Ending
 from jindopy._ext.httpget import DownloadLimit, Getter, Stream
 from jindopy.base.clock import Deadline
 from jindopy.base.errors import BadAnswer, DeadlineExceeded, JindoError, ShortBody, Unavailable, redact
+from jindopy.ufs.base import Rate
 from jindopy.ufs.bodies import Closing
 from jindopy.ufs.oss_options import OssOptions
 from jindopy.ufs.oss_troubles import Trouble, trouble_error
@@ -44,6 +45,11 @@ _TROUBLES: Final = {
     97: Trouble.PROXY,
 }
 """libcurl's codes; what is not named here broke on the way."""
+_WORDS: Final = {
+    "done": "the connection ended before the headers did",
+    "cancelled": "the request was given up",
+    "memory": "no memory for a transfer",
+}
 
 
 def system_authorities() -> tuple[str, str]:
@@ -59,12 +65,10 @@ def ending_error(ending: Ending, options: OssOptions) -> JindoError:
             return DeadlineExceeded(f"{options.endpoint}: GET: no answer in time")
         case "silent":
             return trouble_error(Trouble.SILENCE, "", options)
-        case "cancelled":
-            return Unavailable("the request was given up", endpoint=options.endpoint)
         case "head":
             return BadAnswer("headers without end", endpoint=options.endpoint)
-        case "memory":
-            return Unavailable("no memory for a transfer", endpoint=options.endpoint)
+        case "done" | "cancelled" | "memory":
+            return Unavailable(_WORDS[ending.outcome], endpoint=options.endpoint)
     trouble = _TROUBLES.get(ending.code, Trouble.BROKEN)
     words = ending.text
     if options.proxy is not None and (trouble is Trouble.REFUSED or "CONNECT" in words):
@@ -143,7 +147,7 @@ class NativeStream(Closing):
 class NativeTransport:
     """Connections to one endpoint; safe for threads."""
 
-    def __init__(self, options: OssOptions, limit: DownloadLimit | None = None) -> None:
+    def __init__(self, options: OssOptions) -> None:
         self._options = options
         ca_file, ca_path = (options.ca_file, "") if options.ca_file else system_authorities()
         proxy = options.proxy
@@ -155,12 +159,18 @@ class NativeTransport:
             ca_path=ca_path,
             proxy=proxy.url if proxy is not None else "",
             proxy_authorization=proxy.authorization if proxy is not None else "",
-            limit=limit,
         )
         host = f"[{options.request_host}]" if ":" in options.request_host else options.request_host
         usual = 443 if options.secure else 80
         port = "" if options.port == usual else f":{options.port}"
         self.before_path = f"{'https' if options.secure else 'http'}://{host}{port}"
+
+    def limit(self, rate: Rate) -> bool:
+        """Keep to a rate; only one that native threads can share."""
+        if not isinstance(rate, DownloadLimit):
+            return False
+        self.getter.share(rate)
+        return True
 
     def send(self, target: str, headers: dict[str, str], deadline: Deadline) -> NativeStream:
         """One GET, one answer, no retry; ``target`` is path and query, already percent-encoded."""

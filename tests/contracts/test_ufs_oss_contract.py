@@ -10,7 +10,7 @@ from emulator_fixture import Emulator, running_emulator
 
 from jindopy.base.errors import ObjectNotFound
 from jindopy.base.retry import RetryPolicy
-from jindopy.ufs.base import Capability, Driver
+from jindopy.ufs.base import Capability, Driver, HasBlockGets
 from jindopy.ufs.credentials import Credentials, Static
 from jindopy.ufs.layer_faults import Fault, FaultPlan
 from jindopy.ufs.layers import LayerConfig, wrap
@@ -89,6 +89,19 @@ class OssContract(UfsContract):
 
 class TestOssV4(OssContract):
     pass
+
+
+class TestOssPython(OssContract):
+    """Without the native client."""
+
+    @pytest.fixture
+    def driver(self, emulator: Emulator) -> Iterator[Driver]:
+        driver = opened(emulator, client="python")
+        assert isinstance(driver, HasBlockGets)
+        assert driver.block_gets() is None
+        empty(driver)
+        yield driver
+        driver.close()
 
 
 class TestOssV1(OssContract):

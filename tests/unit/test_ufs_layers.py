@@ -28,7 +28,7 @@ from jindopy.ufs.layer_faults import Fault, FaultPlan, Faulty
 from jindopy.ufs.layer_limit import Limited
 from jindopy.ufs.layer_meter import Metered
 from jindopy.ufs.layer_retry import BODY_FAILURES_MAX, Retrying
-from jindopy.ufs.layers import LayerConfig, wrap
+from jindopy.ufs.layers import LayerConfig, download_rate, wrap
 from jindopy.ufs.memory import MemoryDriver, MemoryStore
 
 POLICY = RetryPolicy(attempts=4, base_seconds=1.0, cap_seconds=8.0)
@@ -340,6 +340,43 @@ def test_the_usual_stack_reads_through_every_fault() -> None:
             for at in range(0, len(data), 10_000):
                 body.readinto(memoryview(buffer)[at : at + 10_000])
         assert buffer == data
+
+
+class Counted:
+    """A rate that is never a reason to wait."""
+
+    def __init__(self) -> None:
+        self.amounts: list[int] = []
+
+    def reserve(self, amount: int, /) -> float:
+        self.amounts.append(amount)
+        return 0.0
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_rate_is_kept_by_the_driver_or_by_a_layer(own: bool) -> None:
+    rate = Counted()
+    store = MemoryStore()
+    token = store.put(b"k", b"x" * 1000).token
+    taken: list[object] = []
+
+    class Driver(MemoryDriver):
+        def limit_downloads(self, given: object) -> bool:
+            taken.append(given)
+            return own
+
+    driver = wrap(Driver("m", store), LayerConfig(download_rate=rate))
+    with driver.get(b"k", 0, 1000, token=token, deadline=Deadline.after(5)) as body:
+        body.readinto(memoryview(bytearray(1000)))
+    assert taken == [rate]
+    assert sum(rate.amounts) == (0 if own else 1000), "counted once"
+
+
+def test_a_shared_rate_says_how_long_to_wait() -> None:
+    rate = download_rate(1_000_000)
+    waits = [rate.reserve(500_000) for _ in range(4)]
+    assert waits == sorted(waits)
+    assert 1.5 < waits[-1] <= 2.0
 
 
 def test_options_of_the_stack() -> None:

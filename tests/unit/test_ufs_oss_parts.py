@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jindopy._ext.httpcrew import Ending
 from jindopy.base import errors
 from jindopy.base.ident import Kind
 from jindopy.ufs import oss_xml
 from jindopy.ufs.oss_errors import error_of
+from jindopy.ufs.oss_native import ending_error
 from jindopy.ufs.oss_options import OssOptions, parse_options, region_of
 from jindopy.ufs.oss_time import http_ns, iso_ns
+from jindopy.ufs.oss_troubles import Trouble, trouble_error
 from jindopy.ufs.uri import parse
 
 # --- listings ---------------------------------------------------------------------------------------------------------
@@ -243,6 +246,62 @@ def test_error_answers(status: int, code: str, message: str, kind: type[errors.U
     assert hint in error.message
     assert "hush" not in error.message
     assert (error.status, error.request_id, error.key) == (status, "5F", b"k")
+
+
+def test_the_client_is_chosen_by_name() -> None:
+    def native(**options: str) -> bool:
+        given = {"fs.oss.endpoint": "oss-cn-hangzhou.aliyuncs.com"}
+        return parse_options(parse("oss://bucket"), given | {f"fs.oss.{k}": v for k, v in options.items()}, {}).native
+
+    assert native()
+    assert native(client="native")
+    assert not native(client="python")
+    with pytest.raises(errors.ConfigError, match="write native or python"):
+        native(client="curl")
+
+
+def test_every_trouble_on_the_way_says_what_to_check() -> None:
+    given = {"fs.oss.endpoint": "oss-cn-hangzhou.aliyuncs.com"}
+    options = parse_options(parse("oss://bucket"), given, {"https_proxy": "http://user:secret@proxy:3128"})
+    told = {trouble: trouble_error(trouble, "the cause", options) for trouble in Trouble}
+    assert {type(error) for error in told.values()} == {errors.Unavailable, errors.BadAnswer}
+    assert all("https://oss-cn-hangzhou.aliyuncs.com" in str(error) for error in told.values())
+    assert "bucket.oss-cn-hangzhou.aliyuncs.com cannot be resolved" in str(told[Trouble.NAME])
+    assert "http://proxy:3128 (the cause)" in str(told[Trouble.PROXY])
+    assert "fs.oss.ca.file" in str(told[Trouble.CERTIFICATE])
+    assert not [error for error in told.values() if "secret" in str(error)]
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind", "words"),
+    [
+        (Ending("deadline", 0, 0, ""), errors.DeadlineExceeded, "no answer in time"),
+        (Ending("silent", 0, 0, ""), errors.Unavailable, "no answer within 30 s"),
+        (Ending("cancelled", 0, 0, ""), errors.Unavailable, "given up"),
+        (Ending("done", 0, 0, ""), errors.Unavailable, "before the headers"),
+        (Ending("head", 0, 0, ""), errors.BadAnswer, "headers without end"),
+        (Ending("memory", 0, 0, ""), errors.Unavailable, "no memory"),
+        (Ending("failed", 6, 0, "Could not resolve host"), errors.Unavailable, "cannot be resolved"),
+        (Ending("failed", 28, 0, "Resolving timed out after 3000 ms"), errors.Unavailable, "cannot be resolved"),
+        (Ending("failed", 28, 0, "Connection timed out"), errors.Unavailable, "no connection within 3 s"),
+        (Ending("failed", 7, 111, "Failed to connect"), errors.Unavailable, "no connection (Connection refused)"),
+        (Ending("failed", 60, 0, "certificate"), errors.BadAnswer, "certificate is not trusted"),
+        (Ending("failed", 35, 0, "wrong version number"), errors.BadAnswer, "TLS failed (wrong version number)"),
+        (Ending("failed", 56, 104, "Recv failure"), errors.Unavailable, "broke (Connection reset by peer)"),
+    ],
+)
+def test_endings_of_native_transfers_are_told_in_the_same_words(
+    ending: Ending, kind: type[errors.JindoError], words: str
+) -> None:
+    given = {"fs.oss.endpoint": "oss-cn-hangzhou.aliyuncs.com"}
+    options = parse_options(parse("oss://bucket"), given, {})
+    error = ending_error(ending, options)
+    assert type(error) is kind
+    assert words in str(error)
+    if ending.code in {7, 56}:
+        behind = parse_options(parse("oss://bucket"), given, {"https_proxy": "http://proxy:3128"})
+        through = str(ending_error(ending._replace(text="CONNECT tunnel failed, response 407"), behind))
+        assert "no way through the proxy http://proxy:3128" in through
 
 
 def test_missing_bucket_is_told_from_a_missing_key() -> None:
