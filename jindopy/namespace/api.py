@@ -10,7 +10,7 @@ of two machines never need to agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from jindopy.base.clock import Deadline
@@ -157,6 +157,10 @@ class MasterApi(Protocol):
 
     def note_crc64(self, inode: Inode, version: int, crc64: int) -> None:
         """A HEAD or GET told the CRC of this version."""
+        ...
+
+    def note_crc64s(self, told: Sequence[tuple[Inode, int, int]]) -> None:
+        """The same for many (inode, version, CRC) at once; what is gone or has changed meanwhile is passed over."""
         ...
 
     def sync_tree(

@@ -138,6 +138,11 @@ class EmbeddedMaster:
             with self._store.write() as tx:
                 tx.set_crc64(inode, version, crc64)
 
+    def note_crc64s(self, told: Sequence[tuple[Inode, int, int]]) -> None:
+        with self._store.write() as tx:
+            for inode, version, crc64 in told:
+                tx.set_crc64(inode, version, crc64)
+
     # Directories and trees
 
     def read_dir(self, inode: Inode, *, deadline: Deadline, refresh: bool = False) -> Iterator[DirPage]:

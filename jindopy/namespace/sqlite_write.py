@@ -119,7 +119,10 @@ class Transaction:
         self.db.execute("UPDATE inode SET sync_gen = 0, gone_gen = NULL WHERE id = ?", (inode,))
 
     def set_crc64(self, inode: int, version: int, crc64: int) -> None:
-        self.db.execute("UPDATE inode SET crc64 = ? WHERE id = ? AND version = ?", (signed(crc64), inode, version))
+        self.db.execute(
+            "UPDATE inode SET crc64 = ?1 WHERE id = ?2 AND version = ?3 AND crc64 IS NOT ?1",
+            (signed(crc64), inode, version),
+        )
 
     def drop(self, inodes: Iterable[int]) -> None:
         """Delete rows; what is below a directory follows in ``purge`` steps."""

@@ -1,7 +1,8 @@
 """Passes object checksums, learned from GET answers, to the master.
 
-A fetch thread only puts the checksum into a bounded queue; one thread hands them on.  When the queue is full they are
-dropped: a checksum that is not known costs an ENODATA on an attribute, never a wrong byte.
+A fetch thread only puts the checksum into a bounded queue; one thread hands them on: the first at once, then all that
+gathered in GATHER_SECONDS, because a transaction for each costs 0.1 ms of CPU, a fifth of a cold small file.  When the
+queue is full they are dropped: a checksum that is not known costs an ENODATA on an attribute, never a wrong byte.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from jindopy.namespace.api import MasterApi
 
 LOG = logging.getLogger("jindopy.vfs")
 
+GATHER_SECONDS: Final = 0.1
+
 QUEUE_MAX: Final = 10_000
 """A few seconds of small-file loading; about 3 MB."""
 
@@ -28,6 +31,7 @@ class ChecksumLearner:
     def __init__(self, master: MasterApi) -> None:
         self._master = master
         self._queue: queue.Queue[tuple[FileVersion, int] | None] = queue.Queue(QUEUE_MAX)
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="checksums", daemon=True)
         self._thread.start()
 
@@ -41,13 +45,20 @@ class ChecksumLearner:
 
     def _serve(self) -> None:
         while (item := self._queue.get()) is not None:
-            version, crc64 = item
+            told = [item]
+            while not self._queue.empty():
+                if (item := self._queue.get()) is None:
+                    self._queue.put(None)
+                    break
+                told.append(item)
             try:
-                self._master.note_crc64(version.inode, version.number, crc64)
+                self._master.note_crc64s([(version.inode, version.number, crc64) for version, crc64 in told])
             except JindoError as error:
-                LOG.debug("checksum of %r not kept: %s", version.key, error)
+                LOG.debug("%d checksums not kept: %s", len(told), error)
+            self._closing.wait(GATHER_SECONDS)
 
     def close(self) -> None:
         """Hand on what is queued, then end."""
+        self._closing.set()
         self._queue.put(None)
         self._thread.join()

@@ -235,6 +235,11 @@ class NamespaceContract(ListingContract):
             assert master.node(node.inode).crc64 is None
             master.note_crc64(node.inode, node.version, crc64)
             assert master.node(node.inode).crc64 == crc64
+            master.note_crc64s(
+                [(node.inode, node.version, 9), (node.inode, node.version + 1, 7), (Inode(1 << 40), 1, 7)]
+            )
+            assert master.node(node.inode).crc64 == 9
+            master.note_crc64s([(node.inode, node.version, crc64)])
             assert listed(master, ROOT_INODE, refresh=True)[b"f"].crc64 == crc64
             driver.store.put(b"f", b"new")
             assert listed(master, ROOT_INODE, refresh=True)[b"f"].crc64 is None
