@@ -186,7 +186,7 @@ def check_nofile(limit: tuple[int, int]) -> Finding:
 
 
 def check_memory(settings: Settings, facts: Facts) -> Finding:
-    """The budget fits the machine or cgroup."""
+    """The budget fits the machine or cgroup; whether MEM tiers fit it is told with the cache."""
     try:
         budget = memory_budget(settings, facts)
     except ConfigError as error:
@@ -202,6 +202,8 @@ def check_cache(settings: Settings, dirs: Directories, facts: Facts) -> list[Fin
     """Each tier: quota against disk, watermarks, writability; and inodes."""
     try:
         tiers, notes = cache_tiers(settings, dirs, facts)
+        if any(tier.name == "MEM" for tier in tiers):
+            memory_budget(settings, facts, tiers)
     except ConfigError as error:
         return [Finding("cache", Level.FAIL, error.message, "correct the setting it names")]
     fix = "free disk space, or set a smaller quota or another --cache-dir"

@@ -138,6 +138,7 @@ def test_cache(tmp_path: Path) -> None:
     assert levels(Settings(quota=90 * G)) == [Level.WARN, Level.OK]
     assert levels(Settings(quota=101 * G)) == [Level.FAIL]
     assert levels(Settings(high=0.5)) == [Level.FAIL]
+    assert levels(Settings(tier=(f"MEM:{tmp_path}:90G",))) == [Level.FAIL]
     assert levels(Settings(), replace(DISK, writable=False)) == [Level.FAIL]
 
 
