@@ -1,8 +1,4 @@
-"""The OSS driver: oss2 signs, ``oss_native`` GETs, ``oss_http`` sends the rest; nothing else imports oss2.
-
-oss2 is loaded when the first driver opens (0.2 s and 17 MB that a local mount does not pay).  Of it the signatures are
-used (V4 unless told otherwise, 32 µs each); its session (0.9 ms of CPU a request) and its XML objects (18 ms a
-page) are not.
+"""The OSS driver: ``oss_signature`` signs, ``oss_native`` GETs, ``oss_http`` sends the rest.
 
 A GET asks for ``If-Match`` and strict ranges, then checks itself: ETag, Content-Range and length of the answer must be
 those asked for, whatever the server thinks of the conditions.  HEAD answers have no body, so the reason of a refused
@@ -23,7 +19,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, final
+from typing import TYPE_CHECKING, Protocol, Self, final
 from urllib.parse import quote, quote_from_bytes
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
@@ -32,10 +28,11 @@ from jindopy.base.ident import Kind, UfsId
 from jindopy.ufs import oss_xml
 from jindopy.ufs.base import BlockGets, Capability, ListPage, ObjectStat, Rate
 from jindopy.ufs.bodies import ToldBody
-from jindopy.ufs.credentials import Credentials, CredentialSource, default_chain
+from jindopy.ufs.credentials import CredentialSource, default_chain
 from jindopy.ufs.oss_errors import error_of
 from jindopy.ufs.oss_http import Transport
 from jindopy.ufs.oss_options import OssOptions, parse_options
+from jindopy.ufs.oss_signature import Signer
 from jindopy.ufs.oss_time import http_ns
 from jindopy.ufs.uri import UfsUri
 
@@ -87,50 +84,6 @@ class OssBody(ToldBody):
         self._stream.close()
 
 
-class _Signer:
-    """oss2's signatures over our credentials, one auth object for each pair of keys."""
-
-    def __init__(self, options: OssOptions, source: CredentialSource) -> None:
-        import oss2.credentials  # here: see the module's first lines
-        import oss2.http
-
-        # Its debug lines hold security tokens.
-        logging.getLogger("oss2").setLevel(logging.WARNING)
-        self._options = options
-        self._source = source
-        self._request = oss2.http.Request
-        self._auth = oss2.ProviderAuthV4 if options.signature_v4 else oss2.ProviderAuth
-        self._keys = oss2.credentials.Credentials
-        self._signing: tuple[Credentials, Any] | None = None
-
-    def refresh(self) -> None:
-        """Read the credentials again."""
-        self._source.refresh()
-
-    def headers(self, method: str, key: str, params: dict[str, str], headers: dict[str, str]) -> dict[str, str]:
-        """``headers`` with what the signature adds."""
-        credentials = self._source.current()
-        if credentials.anonymous:
-            return headers
-        request = self._request(method, "", params=params, headers=headers, region=self._options.region, product="oss")
-        signing = self._signing
-        if signing is None or signing[0] is not credentials:
-            keys = self._keys(credentials.access_key_id, credentials.access_key_secret, credentials.security_token)
-            signing = self._signing = (credentials, self._auth(_Provider(keys)))
-        signing[1]._sign_request(request, self._options.bucket, key)
-        return {name: value for name, value in request.headers.items() if value is not None}
-
-
-class _Provider:
-    """The shape oss2 asks credentials from."""
-
-    def __init__(self, keys: object) -> None:
-        self._keys = keys
-
-    def get_credentials(self) -> object:
-        return self._keys
-
-
 @final
 class OssDriver:
     """Driver for one bucket."""
@@ -138,7 +91,7 @@ class OssDriver:
     def __init__(self, options: OssOptions, credentials: CredentialSource, clock: Clock = REAL_CLOCK) -> None:
         self._options = options
         self._clock = clock
-        self._signer = _Signer(options, credentials)
+        self._signer = Signer(options, credentials)
         self._transport = Transport(options)
         self._native = _native_transport(options)
         self._list_v2 = True
@@ -234,9 +187,11 @@ class OssDriver:
     def start_get(self, key: bytes, get: BlockGet, *, token: bytes, deadline: Deadline) -> None:
         if self._native is None:
             raise BadAnswer("no native client", endpoint=self.endpoint, key=key)
+        self._name(key)  # refuses what would not arrive as it is
         headers = _range_headers(get.offset, get.size_bytes, token)
-        signed = self._signer.headers("GET", self._name(key), {}, headers)
-        self._native.start(self._options.path + quote_from_bytes(key, safe="/~"), signed, get, deadline)
+        quoted = quote_from_bytes(key, safe="/~")
+        signed = self._signer.get_headers(key, quoted, headers, self._clock.wall_ns() // 10**9)
+        self._native.start(self._options.path + quoted, signed, get, deadline)
 
     def ended(self, byte_count: int, outcome: str) -> None:
         """Nothing to remember here."""
