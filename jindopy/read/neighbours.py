@@ -65,12 +65,15 @@ class NeighbourConfig:
     """Two names in a row may be chance: in a shuffled directory of 500 files 3 % of the opens are."""
     window_max: int = 512
     """Files in front of one stream: 100 kB each, a 1 GB/s link at 50 ms."""
-    scatter_share: float = 1 / 64
-    """Part of the group opened in no order that makes an epoch: before that a file fetched ahead is a bad bet."""
+    window_bytes_max: int = 64 << 20
+    """The same for larger files, as in ``read.readahead``."""
+    scatter_share: float = 1 / 128
+    """Part of the group opened in no order that makes an epoch, if it was opened within ``recent_seconds``: 4 of 500
+    files, 78 of 10,000.  A person who looks into files takes longer."""
+    recent_seconds: float = 30.0
     scatter_step: int = 32
-    """Twice the GETs that are usually in flight: one or two opens fill the link."""
-    recent_seconds: float = 300.0
-    """What was opened longer ago says nothing about now."""
+    """As many as GETs are in flight: one or two opens fill the link."""
+    scatter_step_bytes: int = 16 << 20
     reach_bytes: int = 1 << 30
     """Most that can be ahead of all readers.  A shuffled group that is over REACH_SHARE times as large is left alone:
     hardly an open would meet what was fetched."""
@@ -165,6 +168,9 @@ class _Group:
         self.ahead_bytes = 0
         """Asked for and not opened yet."""
         self._window_first = config.window_first
+        self._window_max = max(
+            config.window_first, min(config.window_max, config.window_bytes_max * count // max(self._bytes, 1))
+        )
         self._confirmed_by = max(SCATTER_FILES_MIN, round(count * config.scatter_share))
         """So many opens make a pattern of no order, or a new epoch."""
         self._evidence: deque[float] = deque(maxlen=self._confirmed_by)
@@ -262,7 +268,7 @@ class _Group:
         if 2 * (stream.used - stream.used_before) < passed - stream.passed_before:
             stream.window = max(1, stream.window // WINDOW_GROWTH)  # it reads here and there
         elif stream.used > stream.used_before:
-            stream.window = min(stream.window * WINDOW_GROWTH, self._config.window_max)
+            stream.window = min(stream.window * WINDOW_GROWTH, self._window_max)
         stream.used_before, stream.passed_before = stream.used, passed
         if in_front == 0:
             stream.ahead = stream.last + stream.step
@@ -285,6 +291,7 @@ class _Group:
     def _sweep(self, room_bytes: int) -> list[int]:
         """Any files nobody has opened, as many as scatter may have ahead."""
         wanted: list[int] = []
+        room_bytes = min(room_bytes, self._config.scatter_step_bytes)
         if self._unread_bytes > REACH_SHARE * self._config.reach_bytes:
             return wanted
         while self.ahead_files < self._scatter_window and self._cursor < len(self._state):

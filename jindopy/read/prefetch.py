@@ -140,7 +140,7 @@ class Prefetcher:
             watched.opened_at = now
             if watched.neighbours is not None and watched.neighbours.knows(nodeid):
                 self._note(watched, nodeid, now, cached)
-                if watched.hits >= HITS_ENOUGH and not self._wanted and not self._flying:
+                if watched.hits >= HITS_ENOUGH and not self._flying:
                     self._forget(directory)
                 return
             watched.early.append((nodeid, now, cached))

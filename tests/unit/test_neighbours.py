@@ -120,7 +120,7 @@ def test_a_shuffled_epoch_is_fetched_once_a_share_was_opened(count: int) -> None
     order = [sibling.nodeid for sibling in siblings]
     random.Random(7).shuffle(order)
     reader = Reader(siblings)
-    started = max(SCATTER_FILES_MIN, round(count / 64))
+    started = max(SCATTER_FILES_MIN, round(count / 128))
     asked_before = reader.open_all(order[: started - 1])
     assert asked_before <= 0.02 * count + 2, "a chance pair may bring a first window"
     reader.open_all(order[started - 1 : 3 * started])
@@ -141,7 +141,7 @@ def test_opens_in_no_order_over_hours_are_no_epoch() -> None:
 
 def test_a_few_opens_in_no_order_bring_little() -> None:
     reader = Reader(directory(10_000))
-    assert reader.open_all(random.Random(11).sample(range(2, 10_002), 100)) <= 4 * 2
+    assert reader.open_all(random.Random(11).sample(range(2, 10_002), 60)) <= 4 * 2
 
 
 def test_only_files_of_the_same_suffix_are_fetched() -> None:
@@ -255,6 +255,18 @@ def test_a_file_that_cannot_be_fetched_is_not_asked_for_again() -> None:
     assert neighbours.ahead_bytes == (len(wanted) - 1) * SIZE
     later = [one for nodeid in range(5, 60) for one in neighbours.opened(nodeid, 0.0, True, ROOM)]
     assert wanted[0] not in later
+
+
+def test_larger_files_have_shorter_windows() -> None:
+    size = 4 << 20
+    in_order = Reader(directory(500, size))
+    asked = [len(in_order.open(nodeid)) for nodeid in range(2, 202)]
+    assert max(asked) <= 16
+    assert in_order.neighbours.ahead_bytes <= 64 << 20
+    shuffled = Reader(directory(500, size))
+    order = list(range(2, 502))
+    random.Random(31).shuffle(order)
+    assert max(len(shuffled.open(nodeid)) for nodeid in order) <= 4 + 2, "a chance pair beside"
 
 
 def test_short_runs_make_first_windows_short() -> None:
