@@ -23,7 +23,9 @@ from jindopy._ext.pthreads cimport (
 )
 
 cdef enum:
-    BUCKETS = 4096      # as many as files are kept at most, about
+    BUCKETS = 4096      # a few times as many as files are kept
+    # The kernel has several requests of 1 MiB on their way for one reader, and they come in any order.
+    NEAR_BYTES = 4194304
 
 
 cdef int files_open(Files* files) noexcept nogil:
@@ -94,6 +96,17 @@ cdef File* files_enter(Files* files, uint64_t nodeid) noexcept nogil:
             _list(files, file)
     pthread_mutex_unlock(&files.lock)
     return file
+
+
+cdef bint file_goes_on(File* file, uint64_t offset, uint64_t size) noexcept nogil:
+    cdef int i
+    for i in range(STREAMS):
+        if file.ends[i] <= offset + NEAR_BYTES and offset <= file.ends[i] + NEAR_BYTES:
+            file.ends[i] = max(file.ends[i], offset + size)
+            return True
+    file.ends[file.turn % STREAMS] = offset + size
+    file.turn += 1
+    return False
 
 
 cdef bint files_leave(Files* files, File* file) noexcept nogil:

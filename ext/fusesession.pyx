@@ -2,7 +2,8 @@
 """The kernel's FUSE requests, answered by threads that need Python only for what is not in memory.
 
     serve     each thread receives a request, answers it and receives the next.  From memory, without the GIL: LOOKUP
-              and GETATTR by the inode table, READ of cached files by the block store, FORGET
+              and GETATTR by the inode table, READ of cached files by the block store, FORGET.  Only of sequential
+              reads of larger files Python is told, to have them read from disk ahead
     handlers  everything else is a method of a Python object: names not known yet, blocks not cached, directories,
               links, attributes.  A thread about to call one sees to it first that another receives (``hire``), and
               retires afterwards when enough do
@@ -24,10 +25,12 @@ from libc.string cimport memset, strlen, strncmp
 
 from jindopy._ext.blockio cimport READ_DONE, store_read
 from jindopy._ext.blockstore cimport CacheFile
+from jindopy._ext.blocktable cimport BLOCK_BYTES
 from jindopy._ext.fuseask cimport answer_with, ask, clock_ns
 from jindopy._ext.fusechannel cimport REQUEST_BYTES, Channel, Request
 from jindopy._ext.fusefiles cimport (
     File,
+    file_goes_on,
     files_add,
     files_close,
     files_drop,
@@ -327,6 +330,9 @@ cdef class Session:
             self.reply(request, 0, NULL, 0)
             return True
         size = min(<uint64_t>asked.size, file.size - asked.offset)
+        if file.size > BLOCK_BYTES and file_goes_on(file, asked.offset, size):
+            with gil:
+                self.handlers.ahead(file.nodeid, asked.offset, size)
         data = self.take_data(size)
         if data == NULL:
             return False

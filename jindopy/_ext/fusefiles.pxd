@@ -6,6 +6,10 @@ from jindopy._ext.blocktable cimport Entry
 from jindopy._ext.pthreads cimport pthread_mutex_t
 
 
+cdef enum:
+    STREAMS = 4
+
+
 # One node that is being read, or was not long ago.
 cdef struct File:
     uint64_t nodeid
@@ -13,6 +17,8 @@ cdef struct File:
     Entry* entry
     uint64_t size
     void* lease             # a reference to the CacheFile that keeps store and entry alive
+    uint64_t[STREAMS] ends  # where sequential readers were last; told apart by being near
+    uint32_t turn           # which of `ends` is the next to be given up
     uint32_t uses           # readers inside
     bint dropped            # out of the table: the last reader gives it back
     File* next              # of the same bucket
@@ -32,6 +38,8 @@ cdef int files_open(Files* files) noexcept nogil
 cdef void files_close(Files* files) noexcept nogil
 # The file of a node, kept from being given back until files_leave; NULL: not known.
 cdef File* files_enter(Files* files, uint64_t nodeid) noexcept nogil
+# Whether a read goes on near where one ended, or begins the file.  Without a lock: a hint, wrong for a moment.
+cdef bint file_goes_on(File* file, uint64_t offset, uint64_t size) noexcept nogil
 # True: it was dropped and this was its last reader, so the caller has it to give back.
 cdef bint files_leave(Files* files, File* file) noexcept nogil
 # Add a file, entered; NULL: no memory.  When the node is known already that file is entered and `made` False.

@@ -116,7 +116,7 @@ class ReadPath:
         if data is None and offset in file.warming and self._clock.monotonic() > self._impatient_until:
             data = self._read_warming(file, offset, size_bytes)
         if data is not None and file.version.size > BLOCK_BYTES:
-            self._look_ahead(file, offset, size_bytes)
+            self.reads_on(file, offset, size_bytes)
         return data
 
     def _read_warming(self, file: OpenFile, offset: int, size_bytes: int) -> bytes | None:
@@ -133,7 +133,7 @@ class ReadPath:
 
         Raises StaleVersion, the UfsError family, DeadlineExceeded.
         """
-        self._look_ahead(file, offset, size_bytes)
+        self.reads_on(file, offset, size_bytes)
         data = file.lease.read(offset, size_bytes)
         if data is not None:
             return data
@@ -149,7 +149,7 @@ class ReadPath:
                 f" version this reader opened is not wholly cached; open it again ({error})"
             ) from error
 
-    def _look_ahead(self, file: OpenFile, offset: int, size_bytes: int) -> None:
+    def reads_on(self, file: OpenFile, offset: int, size_bytes: int) -> None:
         """Start what the history says will be read next: from disk where cached, from the UFS where not."""
         with file.lock:
             if not file.complete:

@@ -265,6 +265,12 @@ class Vfs:
             attr = self.getattr(nodeid)
             prefetcher.opened(NodeId(attr.parent), nodeid, attr.size, False)
 
+    def reads_on(self, nodeid: NodeId, offset: int, size_bytes: int) -> None:
+        """A sequential reader of an open file, which a transport answers by itself, got here."""
+        file = self._files.get(nodeid)
+        if file is not None:
+            self._reads.reads_on(file, offset, size_bytes)
+
     def take_back(self, version: FileVersion) -> None:
         """Wrong bytes of this version may have been answered: have the kernel forget what it keeps of them.
 

@@ -105,6 +105,33 @@ def test_more_open_files_than_are_kept_at_hand(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
+def test_what_a_sequential_reader_needs_next_is_read_from_disk_ahead(disk_path: Path) -> None:
+    source = disk_path / "source"
+    source.mkdir()
+    (source / "huge").write_bytes(os.urandom(48 * MIB))
+    with running_mount(disk_path / "work", [UfsMount(f"local://{source}", "")], transport="native") as warm:
+        path = warm.path / "huge"
+        assert path.read_bytes() == (source / "huge").read_bytes()
+        cached = disk_path / "work" / "cache"
+        drop_page_cache(cached, path)
+        with path.open("rb", buffering=0) as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # the kernel itself reads nothing ahead
+            for offset in range(0, 4 * MIB, MIB):
+                os.pread(stream.fileno(), MIB, offset)
+        wait_until(lambda: resident_bytes(cached) >= 12 * MIB)
+
+
+def resident_bytes(root: Path) -> int:
+    done = subprocess.run(
+        ["fincore", "--bytes", "--noheadings", "--output", "RES", *(p for p in root.rglob("*") if p.is_file())],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return sum(int(line) for line in done.stdout.split())
+
+
+@pytest.mark.root
 def test_a_directory_comes_with_its_attributes(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
