@@ -6,6 +6,7 @@ import contextlib
 import errno
 import mmap
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -155,6 +156,12 @@ def test_a_load_is_complete_only_with_the_bytes_of_the_store(store: Emulator, mo
     assert store.stats()["GetObject"] == gets
 
 
+def refuses(port: int) -> bool:
+    """Nobody listens there any more."""
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
 def test_the_store_is_gone_and_comes_back(tmp_path: Path) -> None:
     fill_store(tmp_path / "store", OBJECTS)
     names = list(OBJECTS)
@@ -168,6 +175,7 @@ def test_the_store_is_gone_and_comes_back(tmp_path: Path) -> None:
         check_all(mount, cached)
         store.process.kill()
         store.process.wait(10)
+        wait_until(lambda: refuses(store.port))  # its workers notice a moment later
         check_all(mount, cached)
         began = time.monotonic()
         for name in (names[8], names[-2]):

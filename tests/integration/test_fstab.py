@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mount_fixture import wait_until
+
 HELPER = Path(__file__).parents[2] / "manifests/systemd/mount.jindopy"
 
 pytestmark = pytest.mark.root
@@ -29,6 +31,14 @@ umount {work}/m
 for try in $(seq 200); do [ -z "$(ls {work}/run)" ] && exit 0; sleep 0.05; done
 exit 9
 """
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or only waits to be collected: then it has no command line."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
 
 
 def test_a_line_of_fstab(tmp_path: Path) -> None:
@@ -53,4 +63,5 @@ def test_a_line_of_fstab(tmp_path: Path) -> None:
     mounted, content, mounts = done.stdout.splitlines()
     assert mounted.startswith(f"mounted local://{tmp_path}/source at {tmp_path}/m (pid ")
     assert content == "from the storage"
+    wait_until(lambda: has_ended(int(mounted.partition("(pid ")[2].partition(",")[0])))  # later than its socket
     assert mounts == "1"
