@@ -127,7 +127,7 @@ def _print_mount(found: DaemonStatus) -> None:
     click.echo(
         f"{shown(found.mount_point)}  (id {found.mount_id}, pid {found.pid}, jindopy {found.version},"
         f" {found.transport}, up {format_duration(found.uptime_seconds)},"
-        f" {format_size(found.memory_bytes)} of memory, {count(found.open_files, 'open file')})"
+        f" {format_size(found.memory_bytes)} of memory, {count(found.open_files, 'file')} in use)"
     )
     for ufs in found.mounts:
         ttl = "for ever" if ufs.ttl_seconds == float("inf") else format_duration(ufs.ttl_seconds)

@@ -100,6 +100,7 @@ class DaemonStatus:
     tiers: list[TierStatus]
     traffic: TrafficStatus
     open_files: int
+    """Files with a lease; with the native transport, which is not told of opens and closes, those read last."""
     memory_bytes: int
     """Resident memory of the daemon."""
     skipped_keys: int
