@@ -75,8 +75,8 @@ class NeighbourConfig:
     """As many as GETs are in flight: one or two opens fill the link."""
     scatter_step_bytes: int = 16 << 20
     reach_bytes: int = 1 << 30
-    """Most that can be ahead of all readers.  A shuffled group that is over REACH_SHARE times as large is left alone:
-    hardly an open would meet what was fetched."""
+    """Most that can be ahead of all readers.  Shuffled groups that together are over REACH_SHARE times as large are
+    left alone: hardly an open would meet what was fetched, and a small cache would lose it before."""
 
 
 REACH_SHARE: Final = 4
@@ -163,7 +163,7 @@ class _Group:
             self._orders.append(_Order(listed, ranks))
         self._opens = 0
         self._unread = count
-        self._bytes = self._unread_bytes = sum(sizes)
+        self._bytes = self.unread_bytes = sum(sizes)
         self.ahead_files = 0
         self.ahead_bytes = 0
         """Asked for and not opened yet."""
@@ -181,7 +181,7 @@ class _Group:
         self._hits_expected = 0.0
         self._hits = 0
 
-    def opened(self, index: int, now: float, cached: bool, room_bytes: int) -> list[int]:
+    def opened(self, index: int, now: float, cached: bool, room_bytes: int, others_bytes: int) -> list[int]:
         """Note an open; returns indexes worth fetching."""
         was = self._state[index]
         if was == _READ:
@@ -214,13 +214,13 @@ class _Group:
         if len(self._evidence) == self._confirmed_by and now - self._evidence[0] <= self._config.recent_seconds:
             if not explained:
                 self._scatter_window += self._scatter_step
-            wanted += self._sweep(room_bytes - sum(self._sizes[one] for one in wanted))
+            wanted += self._sweep(room_bytes - sum(self._sizes[one] for one in wanted), others_bytes)
         return wanted
 
     def _set_read(self, index: int, was: int) -> None:
         self._state[index] = _READ
         self._unread -= 1
-        self._unread_bytes -= self._sizes[index]
+        self.unread_bytes -= self._sizes[index]
         if was != _UNREAD:
             self.ahead_files -= 1
             self.ahead_bytes -= self._sizes[index]
@@ -232,7 +232,7 @@ class _Group:
         for index in self._again:
             self._state[index] = _READ
         self._unread = len(self._state) - len(self._again)
-        self._unread_bytes = self._bytes - sum(self._sizes[index] for index in self._again)
+        self.unread_bytes = self._bytes - sum(self._sizes[index] for index in self._again)
         self._again.clear()
         self._cursor = 0
         self._evidence.clear()
@@ -288,11 +288,11 @@ class _Group:
         stream.asked += len(wanted)
         return wanted
 
-    def _sweep(self, room_bytes: int) -> list[int]:
+    def _sweep(self, room_bytes: int, others_bytes: int) -> list[int]:
         """Any files nobody has opened, as many as scatter may have ahead."""
         wanted: list[int] = []
         room_bytes = min(room_bytes, self._config.scatter_step_bytes)
-        if self._unread_bytes > REACH_SHARE * self._config.reach_bytes:
+        if self.unread_bytes + others_bytes > REACH_SHARE * self._config.reach_bytes:
             return wanted
         while self.ahead_files < self._scatter_window and self._cursor < len(self._state):
             if self._state[self._cursor] == _UNREAD:
@@ -407,16 +407,20 @@ class Neighbours:
         """Whether it is one of the small files of the listing."""
         return self._find(nodeid) is not None
 
-    def opened(self, nodeid: int, now_seconds: float, cached: bool, room_bytes: int) -> list[int]:
+    def opened(
+        self, nodeid: int, now_seconds: float, cached: bool, room_bytes: int, others_bytes: int = 0
+    ) -> list[int]:
         """Note that a file is opened, wholly ``cached`` or not.
 
-        Returns nodes worth fetching now, in this order, at most ``room_bytes`` of them.
+        Returns nodes worth fetching now, in this order, at most ``room_bytes`` of them.  ``others_bytes`` is what
+        nobody has opened yet in other directories that are being read.
         """
         found = self._find(nodeid)
         if found is None:
             return []
         group, index = found
-        return [group.nodeids[wanted] for wanted in group.opened(index, now_seconds, cached, room_bytes)]
+        wanted = group.opened(index, now_seconds, cached, room_bytes, others_bytes)
+        return [group.nodeids[one] for one in wanted]
 
     def arrived(self, nodeid: int) -> None:
         """A node that was asked for is cached."""
@@ -439,6 +443,11 @@ class Neighbours:
     def ahead_bytes(self) -> int:
         """Asked for and not opened."""
         return sum(group.ahead_bytes for group in self._groups)
+
+    @property
+    def unread_bytes(self) -> int:
+        """Opened by nobody this epoch."""
+        return sum(group.unread_bytes for group in self._groups)
 
     def _find(self, nodeid: int) -> tuple[_Group, int] | None:
         place = bisect_left(self._nodeids, nodeid)

@@ -118,6 +118,7 @@ class Prefetcher:
         self._flying: dict[NodeId, int] = {}
         self._flying_bytes = 0
         self._ahead_bytes = 0
+        self._unread_bytes = 0
         self._idle = True
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="prefetch", daemon=True)
@@ -154,11 +155,13 @@ class Prefetcher:
         neighbours = watched.neighbours
         if neighbours is None:
             return
-        before = neighbours.ahead_bytes
+        before, unread_before = neighbours.ahead_bytes, neighbours.unread_bytes
         watched.hits = watched.hits + 1 if cached else 0
         room = self._config.unused_bytes_max - self._ahead_bytes
-        wanted = neighbours.opened(nodeid, now, cached or nodeid in self._flying, room)
+        others = self._unread_bytes - unread_before
+        wanted = neighbours.opened(nodeid, now, cached or nodeid in self._flying, room, others)
         self._ahead_bytes += neighbours.ahead_bytes - before
+        self._unread_bytes += neighbours.unread_bytes - unread_before
         if wanted:
             self._wanted.extend((watched, NodeId(one)) for one in wanted)
             self._wake()
@@ -182,14 +185,18 @@ class Prefetcher:
         """Begin a directory's history anew, or end it; what was ahead no longer counts."""
         if watched.neighbours is not None:
             self._ahead_bytes -= watched.neighbours.ahead_bytes
+            self._unread_bytes -= watched.neighbours.unread_bytes
         watched.neighbours = neighbours
+        if neighbours is not None:
+            self._unread_bytes += neighbours.unread_bytes
 
     def _give_up(self, watched: _Watched, nodeid: NodeId) -> None:
         neighbours = watched.neighbours
         if neighbours is not None:
-            before = neighbours.ahead_bytes
+            before, unread_before = neighbours.ahead_bytes, neighbours.unread_bytes
             neighbours.gave_up(nodeid)
             self._ahead_bytes += neighbours.ahead_bytes - before
+            self._unread_bytes += neighbours.unread_bytes - unread_before
 
     # The worker
 

@@ -196,6 +196,19 @@ def test_a_shuffled_directory_far_larger_than_the_reach_is_left_alone() -> None:
     assert reader.open_all(order[:400]) < 40
 
 
+def test_directories_that_together_are_far_larger_than_the_reach_are_left_alone() -> None:
+    config = NeighbourConfig(reach_bytes=2_000 * SIZE)
+    order = list(range(2, 2_002))
+    random.Random(37).shuffle(order)
+
+    def asked(others_bytes: int) -> int:
+        neighbours = Neighbours(directory(2_000), config)
+        return sum(len(neighbours.opened(nodeid, 0.0, False, ROOM, others_bytes)) for nodeid in order[:60])
+
+    assert asked(0) > 1_000
+    assert asked(REACH_SHARE * 2_000 * SIZE) < 20
+
+
 def test_what_is_evicted_before_it_is_opened_makes_windows_small() -> None:
     siblings = directory(4_000)
     neighbours = Neighbours(siblings)
