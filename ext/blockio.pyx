@@ -235,6 +235,14 @@ cdef int store_read(
     return rc
 
 
+cdef bint store_covers(Store* store, Entry* entry, uint64_t offset, uint64_t size) noexcept nogil:
+    cdef bint covers
+    pthread_mutex_lock(&store.lock)
+    covers = table_covers(entry, offset >> BLOCK_SHIFT, (offset + size - 1) >> BLOCK_SHIFT)
+    pthread_mutex_unlock(&store.lock)
+    return covers
+
+
 cdef int _check_block(Store* store, Entry* entry, uint64_t block, bint again) noexcept nogil:
     # Check the pieces of a block that were not checked yet, or all of them `again`.  Lock held.
     cdef uint64_t offset = block << BLOCK_SHIFT

@@ -3,7 +3,7 @@
 
     serve     each thread receives a request, answers it and receives the next.  From memory, without the GIL: LOOKUP
               and GETATTR by the inode table, READ of cached files by the block store, FORGET.  Only of sequential
-              reads of larger files Python is told, to have them read from disk ahead
+              reads of larger files Python is told, to have what follows read from disk or fetched
     handlers  everything else is a method of a Python object: names not known yet, blocks not cached, directories,
               links, attributes.  A thread about to call one sees to it first that another receives (``hire``), and
               retires afterwards when enough do
@@ -23,7 +23,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset, strlen, strncmp
 
-from jindopy._ext.blockio cimport READ_DONE, store_read
+from jindopy._ext.blockio cimport READ_DONE, store_covers, store_read
 from jindopy._ext.blockstore cimport CacheFile
 from jindopy._ext.blocktable cimport BLOCK_BYTES
 from jindopy._ext.fuseask cimport answer_with, ask, clock_ns
@@ -319,20 +319,25 @@ cdef class Session:
         return done
 
     cdef bint read_cached(self, Request* request, File* file) noexcept nogil:
+        # False: Python has to, because something is missing.
         cdef const fuse_read_in* asked = <const fuse_read_in*>request.body
+        cdef bint complete = file.entry.cached_bytes == file.size
         cdef uint64_t size
+        cdef bint goes_on
         cdef char* data
         cdef int rc
-        # Of a file that is not complete Python is told every read: what follows may have to be fetched.
-        if request.size < sizeof(fuse_read_in) or file.entry.cached_bytes != file.size:
+        if request.size < sizeof(fuse_read_in):
             return False
-        if asked.offset >= file.size:
+        if asked.offset >= file.size or asked.size == 0:
             self.reply(request, 0, NULL, 0)
             return True
         size = min(<uint64_t>asked.size, file.size - asked.offset)
-        if file.size > BLOCK_BYTES and file_goes_on(file, asked.offset, size):
-            with gil:
-                self.handlers.ahead(file.nodeid, asked.offset, size)
+        if not complete and not store_covers(file.store, file.entry, asked.offset, size):
+            return False
+        goes_on = file.size > BLOCK_BYTES and file_goes_on(file, asked.offset, size)
+        # From disk before this read waits for it; from the store, which takes longer, once it is answered.
+        if goes_on and complete:
+            self.tell_ahead(file, asked.offset, size)
         data = self.take_data(size)
         if data == NULL:
             return False
@@ -340,7 +345,16 @@ cdef class Session:
         if rc == READ_DONE:
             self.reply(request, 0, data, size)
         self.give_data(data)
+        if goes_on and not complete and rc == READ_DONE:
+            self.tell_ahead(file, asked.offset, size)
         return rc == READ_DONE
+
+    cdef void tell_ahead(self, File* file, uint64_t offset, uint64_t size) noexcept nogil:
+        with gil:
+            try:
+                self.handlers.ahead(file.nodeid, offset, size)
+            except BaseException as error:
+                self.handlers.failed(error)
 
     cdef void leave(self, File* file) noexcept nogil:
         if files_leave(&self.files, file):

@@ -19,6 +19,8 @@ cdef enum CheckResult:
 cdef int store_read(
     Store* store, Entry* entry, uint64_t offset, uint64_t size, char* into, bint nowait
 ) noexcept nogil
+# Whether all of a range is here, be it good or not; not counted as a read.
+cdef bint store_covers(Store* store, Entry* entry, uint64_t offset, uint64_t size) noexcept nogil
 # Check what of a block was not checked yet in this process, or all of it `again`.
 cdef int store_check(Store* store, Entry* entry, uint64_t block, bint again) noexcept nogil
 cdef int store_put(

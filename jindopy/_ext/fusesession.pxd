@@ -30,6 +30,7 @@ cdef class Session(Channel):
     cdef void forget_one(self, uint64_t nodeid, uint64_t lookups) noexcept nogil
     cdef bint read_known(self, Request* request) noexcept nogil
     cdef bint read_cached(self, Request* request, File* file) noexcept nogil
+    cdef void tell_ahead(self, File* file, uint64_t offset, uint64_t size) noexcept nogil
     cdef void leave(self, File* file) noexcept nogil
     cdef void give_back(self, File* file) noexcept
     cdef object ask_read(self, Request* request)

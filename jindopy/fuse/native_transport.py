@@ -66,7 +66,7 @@ class _Handlers:
         self.hire = hire
 
     def failed(self, error: BaseException) -> None:
-        LOG.error("a request failed unexpectedly; the caller got EIO", exc_info=error)
+        LOG.error("a request failed unexpectedly; who waited for it got EIO", exc_info=error)
 
     @_told
     def lookup(self, directory: int, name: bytes) -> int:
