@@ -333,7 +333,7 @@ class Settings:
         Kind.SIZE,
         None,
         "Most that is fetched ahead of readers of small files (up to 4 MiB) and not yet opened; 0 turns that off.",
-        derived="the smaller of 1 GiB and a quarter of the cache's quota",
+        derived="the smaller of 4 GiB and a quarter of the cache's quota",
     )
     download_limit: int | None = _param(
         "Reading",

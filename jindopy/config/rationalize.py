@@ -27,7 +27,7 @@ MEMORY_SHARE = 8
 MEMORY_BYTES_MIN = 64 << 20
 MEMORY_BYTES_MAX = 1 << 30
 READ_AHEAD_BYTES_MAX = 64 << 20
-PREFETCH_BYTES_MAX = 1 << 30
+PREFETCH_BYTES_MAX = 4 << 30
 # What is fetched ahead and never opened pushes out at most so much of what was read.
 PREFETCH_OF_QUOTA = 0.25
 

@@ -38,6 +38,9 @@ SEEDS: Final = 8
 """Opens remembered that continued no stream."""
 WINDOW_GROWTH: Final = 4
 """2, 8, 32 files: three round trips until 16 GETs of a store are kept busy."""
+DISORDER_MASK: Final = 0xFFFF
+DISORDER_MIN: Final = 12
+"""Of the last 16 opens: where so many continue no stream, two names in a row are chance and it takes a third."""
 STRIDE_MAX: Final = 1024
 """Longest step between the files of one worker that is recognised."""
 SCATTER_FILES_MIN: Final = 4
@@ -79,7 +82,9 @@ class NeighbourConfig:
     left alone: hardly an open would meet what was fetched, and a small cache would lose it before."""
 
 
-REACH_SHARE: Final = 4
+REACH_SHARE: Final = 2
+"""With a reach of a quarter of the cache, what is still to be read fits into half of it: a file fetched ahead is opened
+before it is evicted."""
 
 
 class Sibling(NamedTuple):
@@ -119,9 +124,11 @@ class _Order:
         self.streams: list[_Stream] = []
         self.seeds: deque[int] = deque(maxlen=SEEDS)
 
-    def follow(self, rank: int) -> _Stream | None:
-        """The stream that an open continues."""
+    def follow(self, rank: int, opens: int) -> _Stream | None:
+        """The stream that an open, the group's ``opens``-th, continues."""
         for stream in self.streams:
+            if stream.opens == 2 and opens - stream.seen > STREAMS_MAX:
+                continue  # a chance pair: a reader would have come back by now
             step = stream.step
             moved, rest = divmod(rank - stream.last, step)
             near = NEAR_FILES if stream.opens > 2 else 2
@@ -175,6 +182,8 @@ class _Group:
         """So many opens make a pattern of no order, or a new epoch."""
         self._evidence: deque[float] = deque(maxlen=self._confirmed_by)
         self._again: set[int] = set()
+        self._disorder = 0
+        """A bit for each of the last opens, set where it continued no stream."""
         self._scatter_window = 0
         self._scatter_step = config.scatter_step
         self._cursor = 0
@@ -208,6 +217,7 @@ class _Group:
             if lost:
                 stream.window = max(1, stream.window // 2)
             wanted += self._extend(order, stream, room_bytes - sum(self._sizes[one] for one in wanted))
+        self._disorder = (self._disorder << 1 | (not explained)) & DISORDER_MASK
         if not explained:
             self._evidence.append(now)
             self._judge(ahead_before / max(unread_before, 1), used, lost)
@@ -241,7 +251,7 @@ class _Group:
             order.seeds.clear()
 
     def _stream_of(self, order: _Order, rank: int) -> _Stream | None:
-        stream = order.follow(rank)
+        stream = order.follow(rank, self._opens)
         if stream is not None:
             return stream
         step = order.begins(rank)
@@ -261,6 +271,8 @@ class _Group:
 
     def _extend(self, order: _Order, stream: _Stream, room_bytes: int) -> list[int]:
         """Files in front of a stream, once half of its window has been used up."""
+        if stream.opens == 2 and self._disorder.bit_count() >= DISORDER_MIN:
+            return []
         in_front = max(0, (stream.ahead - stream.last) // stream.step - 1)
         if in_front > stream.window // 2:
             return []

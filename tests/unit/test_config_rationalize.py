@@ -49,6 +49,7 @@ def test_defaults_of_root() -> None:
     assert (settings.uid, settings.gid, settings.umask) == (0, 0, 0o022)
     assert settings.memory_bytes == G // 2
     assert settings.read_ahead_bytes_max == 64 << 20
+    assert settings.prefetch_bytes_max == min(4 * G, settings.tiers[0].quota_bytes // 4)
 
 
 def test_defaults_of_a_user() -> None:

@@ -122,7 +122,7 @@ def test_a_shuffled_epoch_is_fetched_once_a_share_was_opened(count: int) -> None
     reader = Reader(siblings)
     started = max(SCATTER_FILES_MIN, round(count / 128))
     asked_before = reader.open_all(order[: started - 1])
-    assert asked_before <= 0.02 * count + 2, "a chance pair may bring a first window"
+    assert asked_before <= 2, "a chance pair may bring a first window while little was opened"
     reader.open_all(order[started - 1 : 3 * started])
     assert len(reader.fetched) > min(count, 4 * started)
     reader.open_all(order[3 * started :])
@@ -193,7 +193,7 @@ def test_a_shuffled_directory_far_larger_than_the_reach_is_left_alone() -> None:
     order = [sibling.nodeid for sibling in siblings]
     random.Random(13).shuffle(order)
     reader = Reader(siblings, config)
-    assert reader.open_all(order[:400]) < 40
+    assert reader.open_all(order[:400]) < 10
 
 
 def test_directories_that_together_are_far_larger_than_the_reach_are_left_alone() -> None:
