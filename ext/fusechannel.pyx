@@ -68,6 +68,8 @@ cdef class Channel:
                 if errno == EINTR or errno == EAGAIN or errno == ENOENT:
                     continue
                 return False
+            if got == 0:
+                return False
             if got < <ssize_t>sizeof(fuse_in_header):
                 continue
             memcpy(&request.header, request.memory, sizeof(fuse_in_header))
