@@ -11,7 +11,8 @@ Bounds: at most 250 bytes an inode with names up to 40 bytes; ``trim`` (see ``no
 
 Threads: one mutex.  It is held without touching Python objects, since making one can run the collector and with it
 foreign code: answers are copied out first.  A call takes it while holding the GIL if it is free, else it lets the GIL
-go to wait.  What is long (sweeps, trims, copies of whole directories) runs without the GIL.
+go to wait.  What is long (sweeps, trims, copies of whole directories) runs without the GIL.  Nobody who has the lock
+ever waits for the GIL.
 """
 
 import os
@@ -132,9 +133,11 @@ cdef class InodeTable:
         pthread_mutex_destroy(&self._mutex)
 
     cdef void _enter(self) noexcept:
-        if pthread_mutex_trylock(&self._mutex) != 0:
+        # Never keep the lock while waiting for the GIL: a native caller may wait for the lock and have the GIL.
+        while pthread_mutex_trylock(&self._mutex) != 0:
             with nogil:
                 pthread_mutex_lock(&self._mutex)
+                pthread_mutex_unlock(&self._mutex)
 
     cdef void _leave(self) noexcept nogil:
         pthread_mutex_unlock(&self._mutex)
