@@ -1,12 +1,13 @@
 """A FUSE session whose requests are answered from memory without Python, and otherwise by ``Handlers``."""
 
 from collections.abc import Sequence
-from typing import Protocol, final
+from typing import Protocol, final, type_check_only
 
 from jindopy._ext.blockstore import CacheFile
 from jindopy._ext.fusechannel import Channel
 from jindopy._ext.inodes import InodeTable
 
+@type_check_only
 class Listing(Protocol):
     """An open directory."""
 
@@ -17,6 +18,7 @@ class Listing(Protocol):
     @property
     def children(self) -> Sequence[int]: ...
 
+@type_check_only
 class Handlers(Protocol):
     """What a session asks.  Answers are values or negative errnos; nothing is raised.  Called by any of its threads."""
 
