@@ -65,12 +65,12 @@ def limits(document: dict[str, Any]) -> dict[tuple[str, int], str]:
 
 
 def test_a_far_store_is_told_by_its_latency(command: Command, emulator: Emulator) -> None:
-    emulator.set_conditions(latency_seconds=0.05)
-    tests = ("--test", "random", "--test", "small", "--test", "stat", "--time", "1s", "--readers", "16")
+    emulator.set_conditions(latency_seconds=0.15)  # far more than a busy machine adds to a request
+    tests = ("--test", "random", "--test", "small", "--test", "stat", "--time", "2s", "--readers", "4")
     document = report(command, f"oss://{BUCKET}/", *tests, **keys(emulator))
-    assert 0.045 < document["latency_seconds"] < 0.2
+    assert 0.14 < document["latency_seconds"] < 0.4
     found = limits(document)
-    named = {found[test] for test in (("random 4 KiB", 16), ("small files", 1), ("stat", 1))}
+    named = {found[test] for test in (("random 4 KiB", 4), ("small files", 1), ("stat", 1))}
     assert named == {"store latency"}, found
 
 
