@@ -14,11 +14,12 @@ import time
 from collections.abc import Sequence
 from urllib.parse import urlencode, urlsplit
 
-from bench.lib.server import KEY_ID, KEY_SECRET, Server
+from bench.lib.server import BUCKET, KEY_ID, KEY_SECRET, Server
 
 PROCESSES = 2
 PAGE = 1000
 RANGE_BYTES = 8 << 20
+BUFFER_BYTES = 4 << 20
 _NEXT = re.compile(rb"<NextContinuationToken>([^<]+)</NextContinuationToken>")
 
 
@@ -60,6 +61,20 @@ def bare_bytes_per_second(server: Server, bucket: str, key: str, size_bytes: int
     return size_bytes / (max(end for _, end in spans) - min(start for start, _ in spans))
 
 
+def discarded_bytes_per_second(server: Server, key: str, size_bytes: int, connections: int) -> float:
+    """Bytes a second of one object by so many connections, each reading ranges of 4 MiB into one buffer."""
+    ranges = [(start, min(start + BUFFER_BYTES, size_bytes) - 1) for start in range(0, size_bytes, BUFFER_BYTES)]
+    start = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(connections) as pool:
+        jobs = [
+            pool.submit(_get_all, server.endpoint, BUCKET, key, ranges[n::connections], BUFFER_BYTES)
+            for n in range(connections)
+        ]
+        for job in jobs:
+            job.result()
+    return size_bytes / (time.monotonic() - start)
+
+
 def bare_gets_per_second(server: Server, bucket: str, keys: Sequence[str], processes: int = PROCESSES) -> float:
     """Whole objects a second, each process asking for one after the other."""
     with concurrent.futures.ProcessPoolExecutor(processes) as pool:
@@ -81,9 +96,11 @@ def _get_each(endpoint: str, bucket: str, keys: Sequence[str]) -> tuple[float, f
     return start, time.monotonic()
 
 
-def _get_all(endpoint: str, bucket: str, key: str, ranges: list[tuple[int, int]]) -> tuple[float, float]:
+def _get_all(
+    endpoint: str, bucket: str, key: str, ranges: list[tuple[int, int]], buffer_bytes: int = 1 << 20
+) -> tuple[float, float]:
     start = time.monotonic()
-    buffer = bytearray(1 << 20)
+    buffer = bytearray(buffer_bytes)
     connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=60)
     for first, last in ranges:
         connection.request("GET", _signed(f"/{bucket}/{key}", {}, ""), headers={"Range": f"bytes={first}-{last}"})
