@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,9 +23,9 @@ from jindopy.base.ident import BLOCK_BYTES, FileVersion, MountId
 from jindopy.base.retry import RetryPolicy
 from jindopy.cache.fill import FillConfig, Filler, Priority
 from jindopy.cache.store import Cache
-from jindopy.ufs.base import HasBlockGets
+from jindopy.ufs.base import HasBlockGets, Rate
 from jindopy.ufs.credentials import Credentials, Static
-from jindopy.ufs.layers import LayerConfig, wrap
+from jindopy.ufs.layers import LayerConfig, download_rate, wrap
 from jindopy.ufs.registry import open_driver
 
 MOUNT = MountId(1)
@@ -38,13 +41,20 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 class Bench:
     """A fill over OSS."""
 
-    def __init__(self, emulator: Emulator, root: Path, secret: str = "", memory_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        root: Path,
+        secret: str = "",
+        memory_bytes: int = 64 << 20,
+        rate: Rate | None = None,
+    ) -> None:
         self.emulator = emulator
         options = {"fs.oss.endpoint": emulator.endpoint, "fs.oss.region": "cn-hangzhou"}
         key_id, key = emulator.keys
         bare, _ = open_driver(f"oss://{BUCKET}", options, Static(Credentials(key_id, secret or key)))
         policy = RetryPolicy(attempts=4, base_seconds=0.001, cap_seconds=0.01)
-        self.layers = wrap(bare, LayerConfig(retry=policy))
+        self.layers = wrap(bare, LayerConfig(retry=policy, download_rate=rate))
         self.cache = Cache([TierSpec("SSD", str(root), 256 << 20, 0.95, 0.8, 0)])
         self.pool = BufferPool(memory_bytes)
         self.checksums: dict[bytes, int] = {}
@@ -240,6 +250,48 @@ def test_closing_ends_what_runs(emulator: Emulator, tmp_path: Path) -> None:
     assert bench.pool.used_bytes == 0
     gc.collect()  # streams that earlier tests' exceptions keep
     assert httpget.live_counts() == {"transfers": 0}
+
+
+def test_a_rate_holds_for_native_gets(emulator: Emulator, tmp_path: Path) -> None:
+    bench = Bench(emulator, tmp_path / "cache", rate=download_rate(2_000_000))
+    data = os.urandom(4 * BLOCK_BYTES)
+    version = bench.put(b"limited", data)
+    lease = bench.open(version)
+    began = time.monotonic()
+    assert bench.filler.read(version, lease, 0, len(data), soon()) == data
+    assert 1.8 < time.monotonic() - began < 10, "4.2 MB at 2 MB/s"
+    assert bench.layers.block_gets() is not None
+    lease.close()
+    bench.close()
+
+
+WITHOUT = """
+import sys
+for name in ("httpblocks", "httpget", "httpcrew", "httphead"):
+    sys.modules[f"jindopy._ext.{name}"] = None
+from contextlib import closing
+from jindopy.base.clock import Deadline
+from jindopy.ufs.credentials import Credentials, Static
+from jindopy.ufs.layers import LayerConfig, download_rate, wrap
+from jindopy.ufs.registry import open_driver
+from jindopy.cache import fill_native
+assert not fill_native.NATIVE
+options = {"fs.oss.endpoint": sys.argv[1], "fs.oss.region": "cn-hangzhou"}
+bare, _ = open_driver("oss://blocks", options, Static(Credentials(*sys.argv[2:4])))
+with closing(wrap(bare, LayerConfig(download_rate=download_rate(1e9)))) as driver:
+    assert driver.block_gets() is None
+    stat = driver.put(b"plain", b"x" * 1000, deadline=Deadline.after(20))
+    with driver.get(b"plain", 0, 1000, token=stat.token, deadline=Deadline.after(20)) as body:
+        target = bytearray(1000)
+        assert body.readinto(memoryview(target)) == 1000
+        assert target == b"x" * 1000
+"""
+
+
+def test_without_the_native_client_gets_go_through_python(emulator: Emulator) -> None:
+    command = [sys.executable, "-c", WITHOUT, emulator.endpoint, *emulator.keys]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_get_is_for_blocks_that_exist(bench: Bench) -> None:
