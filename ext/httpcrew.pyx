@@ -36,6 +36,7 @@ from jindopy._ext.libcurl cimport (
     CURLOPT_HTTP_VERSION,
     CURLOPT_HTTPHEADER,
     CURLOPT_MAXCONNECTS,
+    CURLOPT_NOPROXY,
     CURLOPT_NOSIGNAL,
     CURLOPT_PATH_AS_IS,
     CURLOPT_PROTOCOLS_STR,
@@ -225,7 +226,9 @@ cdef void _set_up(Worker* worker, Transfer* transfer) noexcept nogil:
     curl_easy_setopt(worker.easy, CURLOPT_WRITEFUNCTION, _on_data)
     curl_easy_setopt(worker.easy, CURLOPT_WRITEDATA, <void*>transfer)
     curl_easy_setopt(worker.easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, <long>1)
-    curl_easy_setopt(worker.easy, CURLOPT_PROXY, crew.proxy)  # "": none, whatever the environment says
+    # What the environment says of proxies was looked at by who made the crew; "" is none.
+    curl_easy_setopt(worker.easy, CURLOPT_PROXY, crew.proxy)
+    curl_easy_setopt(worker.easy, CURLOPT_NOPROXY, b"")
     if crew.proxy_headers != NULL:
         curl_easy_setopt(worker.easy, CURLOPT_HEADEROPT, <long>CURLHEADER_SEPARATE)
         curl_easy_setopt(worker.easy, CURLOPT_PROXYHEADER, crew.proxy_headers)

@@ -254,6 +254,7 @@ cdef class Getter:
         cdef Transfer* transfer = get.ready()
         cdef int rc
         _describe(transfer, url, headers, seconds)
+        get.getter = self
         get.begin()
         rc = crew_start(self.crew, transfer)
         if rc != 0:

@@ -70,6 +70,7 @@ cdef class BlockGet:
     cdef CacheFile lease
     cdef bytes token
     cdef bint running
+    cdef object getter          # whose crew carries it out: not to go before it
     cdef readonly object cookie
     cdef readonly uint64_t offset
     cdef readonly uint64_t size_bytes

@@ -49,6 +49,7 @@ cdef extern from "<curl/curl.h>" nogil:
         CURLOPT_HTTPHEADER
         CURLOPT_HTTP_VERSION
         CURLOPT_MAXCONNECTS
+        CURLOPT_NOPROXY
         CURLOPT_NOSIGNAL
         CURLOPT_PATH_AS_IS
         CURLOPT_PRIVATE
