@@ -403,7 +403,8 @@ def test_certificates_are_checked(peers: Callable[..., Peer], tmp_path: Path) ->
     with getter(ca_file=str(authority)) as client:
         for _ in range(3):
             assert everything(client.open(peer.url, {}, 20)) == b"x" * 500_000
-    assert peer.connections == 1
+    # A thread is back a moment after its body was read; until then the next GET has another, with its own connection.
+    assert peer.connections < 3
     with getter(ca_file=str(authority)) as client:
         wrong_name = client.open(peer.url.replace("127.0.0.1", "localhost"), {}, 20)
         assert not wrong_name.wait_head()
