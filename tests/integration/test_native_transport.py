@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -200,6 +201,42 @@ def test_who_is_killed_does_not_wait_for_the_store(tmp_path: Path) -> None:
             assert "unexpectedly" not in mount.log
         finally:
             end_mount(mount)
+
+
+READER = """
+import os, random, sys
+folder, seed = sys.argv[1], int(sys.argv[2])
+names = os.listdir(folder)
+random.Random(seed).shuffle(names)
+for name in names:
+    path = os.path.join(folder, name)
+    assert os.stat(path).st_size == 5
+    with open(path, "rb") as stream:
+        assert stream.read() == name[:5].encode()
+    os.path.exists(path + ".none")
+"""
+
+
+@pytest.mark.root
+def test_many_programs_at_once_never_hang(tmp_path: Path) -> None:
+    """Names expire all the while, so native threads and Python are at the inode table together."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(1500):
+        (source / f"{number:05}.txt").write_bytes(b"%05d" % number)
+    mounts = [UfsMount(f"local://{source}", "")]
+    with running_mount(tmp_path / "work", mounts, transport="native", ttl_seconds=0.2) as mount:
+        readers = [
+            subprocess.Popen([sys.executable, "-c", READER, str(mount.path), str(seed)], stderr=subprocess.PIPE)
+            for seed in range(8)
+        ]
+        try:
+            said = [reader.communicate(timeout=90)[1] for reader in readers]
+            assert [reader.returncode for reader in readers] == [0] * 8, said
+        finally:
+            for reader in readers:
+                reader.kill()
+                reader.communicate()
 
 
 def program(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:

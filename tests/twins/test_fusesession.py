@@ -30,6 +30,7 @@ OUT_HEADER = struct.Struct("<IiQ")
 ENTRY_HEAD = struct.Struct("<QQQQII")
 SOON_NS = 10**18
 FILE = 5
+ROUNDS = 300
 
 
 class Answer(NamedTuple):
@@ -259,6 +260,29 @@ def test_a_bug_in_a_handler_is_one_error(kernel: Kernel) -> None:
     assert isinstance(failure, RuntimeError)
     kernel.handlers.failures.clear()
     assert kernel.ask(GETATTR, bytes(16), FILE).error == 0
+
+
+def test_native_threads_and_python_at_one_table_never_wait_for_each_other(kernel: Kernel) -> None:
+    """A thread that has the table's lock and wants the GIL, beside one that has the GIL and wants the lock: a hang."""
+    stop = threading.Event()
+
+    def python_side() -> None:
+        while not stop.is_set():
+            for _ in range(200):
+                kernel.table.attr(FILE)
+
+    threads = [threading.Thread(target=python_side) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    listing = struct.pack("<QQIIQII", 7, 0, 4096, 0, 0, 0, 0)
+    try:
+        for _ in range(ROUNDS):
+            expected = {kernel.send(LOOKUP, b"file\0") for _ in range(8)} | {kernel.send(READDIR, listing)}
+            assert {kernel.receive().unique for _ in range(9)} == expected
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
 
 
 QUESTIONS = (LOOKUP, GETATTR, READLINK, OPEN, READ, STATFS, INIT, OPENDIR, READDIR, RELEASEDIR, READDIRPLUS, GETXATTR)
