@@ -45,6 +45,9 @@ DEMAND_RESERVE = 2
 LANDED_MAX = 1024
 """Blocks that can land between a reader's look into the cache and its turn with the lock: a second of GETs."""
 
+SPOILED_MAX = 1024
+"""Versions with a wrong CRC whose count is kept while a reader may be between two of their blocks."""
+
 
 @dataclass(frozen=True)
 class FillConfig:
@@ -94,6 +97,8 @@ class Filler:
         self._landings = 0
         self._landed: OrderedDict[tuple[Cid, int], int] = OrderedDict()
         """The last LANDED_MAX blocks that were kept, with the count of landings at that time."""
+        self._spoiled: OrderedDict[Cid, int] = OrderedDict()
+        """How often all blocks of a version were dropped because the object's CRC was wrong; the last SPOILED_MAX."""
         self._closed = False
         self._threads: list[threading.Thread] = []
 
@@ -107,6 +112,7 @@ class Filler:
         if offset >= end:
             return b""
         first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        spoiled = self._spoiled.get(version.cid, 0)
         flights = self.request(version, lease, first, last - first + 1, Priority.DEMAND)
         # The first only: a reader who waits for one block must not hold others that have landed.
         flight = flights[0] if flights and flights[0].block == first else None
@@ -119,11 +125,26 @@ class Filler:
                 parts.append(self._taken(flight, low - block * BLOCK_BYTES, high - low, deadline))
                 flight = None
             else:
-                parts.append(self._read_part(version, lease, block, low, high - low, deadline))
+                parts.append(self._read_part(version, lease, block, low, high - low, deadline, spoiled))
+        self._check_unspoiled(version, spoiled)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def _check_unspoiled(self, version: FileVersion, before: int) -> None:
+        """Refuse a read whose earlier blocks may come from a GET that was found wrong since."""
+        if self._spoiled.get(version.cid, 0) != before:
+            raise ObjectCorrupt(
+                f"the object {version.key.decode('utf-8', 'backslashreplace')!r} failed its CRC while it was being read"
+            )
+
     def _read_part(
-        self, version: FileVersion, lease: CacheFile, block: int, offset: int, size_bytes: int, deadline: Deadline
+        self,
+        version: FileVersion,
+        lease: CacheFile,
+        block: int,
+        offset: int,
+        size_bytes: int,
+        deadline: Deadline,
+        spoiled: int,
     ) -> bytes:
         inner = offset - block * BLOCK_BYTES
         while True:
@@ -136,6 +157,7 @@ class Filler:
                 cached = lease.read(offset, size_bytes)
                 if cached is not None:
                     return cached
+                self._check_unspoiled(version, spoiled)
                 for flight in self.request(version, lease, block, 1, Priority.DEMAND):
                     return self._taken(flight, inner, size_bytes, deadline)
                 deadline.check(f"block {block}")
@@ -362,6 +384,11 @@ class Filler:
         found = lease.crc64()
         if found is None or found == expected:
             return
+        with self._lock:
+            # Counted before a block is dropped: a reader who misses one sees the count.
+            self._spoiled[version.cid] = self._spoiled.pop(version.cid, 0) + 1
+            if len(self._spoiled) > SPOILED_MAX:
+                self._spoiled.popitem(last=False)
         for block in range(version.block_count):
             lease.drop(block)
         with self._lock:

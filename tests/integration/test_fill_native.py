@@ -16,12 +16,20 @@ from emulator_fixture import Emulator, running_emulator
 
 from jindopy._ext import httpblocks, httpget
 from jindopy._ext.blockstore import CacheFile, TierSpec
-from jindopy._ext.iobuf import BufferPool
+from jindopy._ext.iobuf import BufferPool, SealedBuffer
 from jindopy.base.clock import Deadline
-from jindopy.base.errors import AccessDenied, CacheCorrupt, DeadlineExceeded, ObjectCorrupt, VersionChanged
+from jindopy.base.errors import (
+    AccessDenied,
+    CacheCorrupt,
+    DeadlineExceeded,
+    JindoError,
+    ObjectCorrupt,
+    VersionChanged,
+)
 from jindopy.base.ident import BLOCK_BYTES, FileVersion, MountId
 from jindopy.base.retry import RetryPolicy
-from jindopy.cache.fill import FillConfig, Filler, Priority
+from jindopy.cache.fill import FillConfig, Filler, Flight, Priority
+from jindopy.cache.flights import Task
 from jindopy.cache.store import Cache
 from jindopy.ufs.base import HasBlockGets, Rate
 from jindopy.ufs.credentials import Credentials, Static
@@ -193,6 +201,35 @@ def test_a_large_object_changed_on_the_way_loses_all_its_blocks(bench: Bench) ->
         bench.filler.read(version, lease, 0, len(data), soon())
     assert lease.missing(0, 3) == [0, 1, 2]
     assert bench.bad == [b"large"]
+    assert bench.filler.read(version, lease, 0, len(data), soon()) == data
+    lease.close()
+
+
+@pytest.mark.expect_log("failed its CRC")
+def test_no_read_joins_bytes_from_before_and_after_a_bad_object(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The object is found wrong after a read took its first block and before it asks for the second."""
+    data = os.urandom(3 * BLOCK_BYTES)
+    version = bench.put(b"between", data)
+    bench.emulator.set_faults({"kind": "corrupt", "operations": ["GetObject"], "limit": 1})
+    lease = bench.open(version)
+    dropped = threading.Event()
+    fail, wait = bench.filler.fail, Flight.wait
+
+    def failed(task: Task, error: JindoError) -> None:
+        fail(task, error)
+        dropped.set()
+
+    def late(flight: Flight, deadline: Deadline) -> SealedBuffer:
+        sealed = wait(flight, deadline)
+        assert dropped.wait(10)
+        return sealed
+
+    monkeypatch.setattr(bench.filler, "fail", failed)
+    monkeypatch.setattr(Flight, "wait", late)
+    with pytest.raises(ObjectCorrupt):
+        bench.filler.read(version, lease, 0, len(data), soon())
+    assert lease.missing(0, 3) == [0, 1, 2]
+    monkeypatch.undo()
     assert bench.filler.read(version, lease, 0, len(data), soon()) == data
     lease.close()
 
