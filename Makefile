@@ -4,7 +4,7 @@
 #   make demo               a 210 MiB file from a slow bucket, cold and warm
 #   make test [T=PATH]      all tests that this user may run; without root it says what it skipped and why
 #   make lint               style, types, layers, stubs
-#   make bench [GROUP=...]  figures of speed: read, small, meta, native, idle, pipelines; without GROUP all of them
+#   make bench [GROUP=...]  figures of speed: read, small, meta, native, cluster, idle, pipelines; without GROUP all of them
 #   make soak               the long loops; the result is kept in bench/soak.json
 #   make clean              removes what the build made, not the virtual environment
 

@@ -18,6 +18,11 @@
     │   │   └── ShortBody         fewer bytes than announced
     │   └── BadAnswer             the peer sent what the protocol does not allow
     ├── DeadlineExceeded          the time given at the edge ran out
+    ├── PeerError                 a server of the data plane; names it
+    │   ├── PeerGone              refused, reset or ended connections
+    │   ├── TicketRefused         the ticket is bad, expired, or not for this mount
+    │   ├── BadFrame              the peer sent what the protocol does not allow
+    │   └── BlockDamaged          a block's bytes are not those its checksum is of
     ├── CacheError                the block store
     │   ├── CacheBusy             another process owns the directory
     │   ├── CacheFull             no block fits, nothing can be evicted
@@ -212,6 +217,36 @@ class DeadlineExceeded(JindoError):
     errno = _errno.ETIMEDOUT
     exit_code = EXIT_UNREACHABLE
     fault = Fault.PEER
+
+
+class PeerError(JindoError):
+    """A server of the data plane cannot do what is asked."""
+
+    exit_code = EXIT_UNREACHABLE
+    fault = Fault.PEER
+
+
+class PeerGone(PeerError):
+    """Refused, reset or ended connection."""
+
+    retryable = True
+
+
+class TicketRefused(PeerError):
+    """The ticket is bad, expired, or not for this mount."""
+
+    errno = _errno.EACCES
+    exit_code = EXIT_ACCESS
+
+
+class BadFrame(PeerError):
+    """The peer sent what the protocol does not allow."""
+
+
+class BlockDamaged(PeerError):
+    """A block arrived with other bytes than its checksum is of."""
+
+    retryable = True
 
 
 class CacheError(JindoError):

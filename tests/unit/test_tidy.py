@@ -34,12 +34,13 @@ MAKING = re.compile(r"\b(AI|LLM|claude|copilot|chatgpt|as an assistant|the brief
 
 # Native modules in the order in which they may cimport each other: only what stands before.
 NATIVE_ORDER = (
-    *("pthreads", "linux", "cursor", "crc64_kernels", "libcurl", "fusewire"),  # declarations of foreign C
+    *("pthreads", "linux", "cursor", "crc64_kernels", "libcurl", "fusewire", "sockets"),  # declarations of foreign C
     *("crc64", "iobuf"),
     *("nodetree", "nodetrim", "inodes"),
     *("blockfiles", "blockindex", "blocktable", "blockjournal", "blockstate", "blockevict", "blockio"),
     *("blocksync", "blockkeep", "blockviews"),
     "blockstore",
+    *("frames", "blocksend", "dataserver", "datalink", "dataclient"),
     *("httphead", "httpcrew", "httpblocks", "httpget"),
     *("fusefiles", "fusereply", "fusechannel", "fuseask", "fusesession"),
 )

@@ -1,0 +1,1 @@
+"""Where a store's blocks lie, for other native modules that send them; nothing here is for Python."""

@@ -1,0 +1,1 @@
+"""Receives blocks on one connection, for ``dataclient``; nothing here is for Python."""

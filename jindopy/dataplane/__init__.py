@@ -1,0 +1,1 @@
+"""Blocks from machine to machine: tickets, the opening of a connection, and the frames in plain Python."""
