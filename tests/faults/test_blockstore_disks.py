@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ def disk(tmp_path: Path) -> Iterator[MakeDisk]:
         place.mkdir()
         if kind == "tmpfs":
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES[kind]}", "tmpfs", place], check=True)
+        elif shutil.which(f"mkfs.{kind}") is None:
+            pytest.skip(f"mkfs.{kind} is not installed")
         else:
             image = tmp_path / f"{kind}.img"
             with image.open("wb") as file:
