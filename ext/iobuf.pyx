@@ -52,11 +52,14 @@ from jindopy.base.errors import CacheCorrupt
 
 cdef extern from "<malloc.h>" nogil:
     int M_ARENA_MAX
+    int M_MMAP_THRESHOLD
+    int M_TRIM_THRESHOLD
     int mallopt(int parameter, int value)
 
 cdef enum:
     BLOCK_BYTES = 1 << 20  # base.ident.BLOCK_BYTES: the one size worth keeping spares of
     SPARE_BYTES = 16 << 20  # what an idle pool keeps: the read-ahead of one sequential reader
+    LARGE_BYTES = 128 << 10  # the C library's own start value for both of its thresholds
 
 cdef double SIGNAL_SLICE_SECONDS = 0.1
 
@@ -69,9 +72,13 @@ def live_counts():
     return {"filling": _filling_alive, "sealed": _sealed_alive, "bytes": _bytes_alive}
 
 
-def limit_arenas(int count):
-    if count < 1 or mallopt(M_ARENA_MAX, count) != 1:
-        raise ValueError(f"the C library cannot do with {count} arenas")
+def limit_heap(int arenas):
+    if arenas < 1 or mallopt(M_ARENA_MAX, arenas) != 1:
+        raise ValueError(f"the C library cannot do with {arenas} arenas")
+    # Left alone, the first large piece given back raises the threshold to its size, and all later ones of that size
+    # (the last blocks of objects, answers of 128 KiB and more) come from a heap that their gaps keep from shrinking.
+    if mallopt(M_MMAP_THRESHOLD, LARGE_BYTES) != 1 or mallopt(M_TRIM_THRESHOLD, LARGE_BYTES) != 1:
+        raise ValueError("the C library refuses to give large pieces of memory back")
 
 
 cdef uint64_t piece_crcs(const unsigned char* data, size_t size, uint64_t* crcs) noexcept nogil:

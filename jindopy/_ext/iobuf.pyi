@@ -57,10 +57,11 @@ class SealedBuffer:
     def release(self) -> None:
         """Give the memory back as soon as no view is alive; harmless when repeated."""
 
-def limit_arenas(count: int) -> None:
+def limit_heap(arenas: int) -> None:
     """Have the C library's allocator make no more arenas than this: what a thread frees is of use to others then.
 
-    Of effect on threads started from now on.
+    Of effect on threads started from now on.  Pieces of 128 KiB and more are mapped one by one from now on, and go
+    back to the kernel when they are freed.
     """
 
 def live_counts() -> dict[str, int]:
