@@ -69,6 +69,18 @@ def has_libcurl() -> bool:
     return True
 
 
+def forget_stale(source: Path) -> None:
+    """Have C code made anew that is older than any declaration.
+
+    Cython does not see that a module depends on its own .pxd when that lies in another folder; two modules that
+    disagree on a struct's layout corrupt memory.
+    """
+    made = source.with_suffix(".c")
+    newest = max(path.stat().st_mtime for path in Path("jindopy/_ext").glob("*.pxd"))
+    if made.exists() and made.stat().st_mtime < newest:
+        made.unlink()
+
+
 def extensions() -> list[Extension]:
     """One extension per ``ext/*.pyx``; its ``.pxd`` and ``.pyi`` live in ``jindopy/_ext``."""
     wanted = {name for name in os.environ.get("JINDOPY_EXT", "").split(",") if name}
@@ -79,6 +91,7 @@ def extensions() -> list[Extension]:
             continue
         if path.stem in NEED_LIBCURL and not libcurl:
             continue
+        forget_stale(path)
         found.append(
             Extension(
                 f"jindopy._ext.{path.stem}",

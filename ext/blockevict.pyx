@@ -5,7 +5,8 @@ put evicts for itself only at the hard limits: quota, free space, free inodes.  
 (st_blocks of files and directories); puts in flight have reserved theirs, so the quota holds for any number of them.
 
 Victims are segments, least recently used first: those of files without a lease, and only when these run out those of
-leased ones (one huge file can stream through a small quota).  The last segment of a file takes the file with it.
+leased ones (one huge file can stream through a small quota), never those of lent ones.  The last segment of a file
+takes the file with it.
 First the memory changes and ``generation`` moves, then the DROP records are written, then files are unlinked or
 punched: a reader in between starts again and misses; a crash in between leaves bytes that nobody asks for.
 
@@ -106,7 +107,7 @@ cdef int _choose_coldest(Store* store, int level, uint64_t want, Victim* victims
             if entry.flags & ENTRY_BUSY:
                 segment = following
                 continue
-            if entry.leases and not leased_too:
+            if entry.lends or (entry.leases and not leased_too):
                 # A full round keeps their order; a part of one spares the next search the same steps.
                 table_rotate(&store.table, segment)
                 segment = following

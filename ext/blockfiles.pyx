@@ -116,6 +116,11 @@ cdef int64_t file_disk_bytes(int fd) noexcept nogil:
     return <int64_t>found.st_blocks * STAT_BLOCK if fstat(fd, &found) == 0 else -errno
 
 
+cdef int64_t file_bytes(int fd) noexcept nogil:
+    cdef struct_stat found
+    return <int64_t>found.st_size if fstat(fd, &found) == 0 else -errno
+
+
 cdef int64_t file_read(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil:
     cdef uint64_t done = 0
     cdef ssize_t got

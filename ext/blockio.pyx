@@ -27,6 +27,7 @@ from jindopy._ext.blockstate cimport (
     descriptor_close,
     entry_claimed,
     forget,
+    forget_damaged,
     handle_attach,
     handle_detach,
     handle_take,
@@ -202,7 +203,7 @@ cdef int _read_run(Store* store, Entry* entry, uint64_t offset, uint64_t* size, 
         store.counters.crc_failures += 1
     else:
         store.counters.io_errors += 1
-    forget(store, entry, block, ((offset + size[0] - 1) >> BLOCK_SHIFT) - block + 1)
+    forget_damaged(store, entry, block, ((offset + size[0] - 1) >> BLOCK_SHIFT) - block + 1)
     return READ_MISS
 
 
@@ -413,7 +414,7 @@ cdef int store_drop(Store* store, Entry* entry, uint64_t block) noexcept nogil:
         pthread_mutex_unlock(&store.lock)
         return -EBADF
     level = entry.level
-    forget(store, entry, block, 1)
+    forget_damaged(store, entry, block, 1)
     until = store.tiers[level].journal.appended
     pthread_mutex_unlock(&store.lock)
     # A record that cannot be written costs a CRC failure after the next start, nothing else.

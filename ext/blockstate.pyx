@@ -26,6 +26,7 @@ from jindopy._ext.blockjournal cimport journal_append, journal_flush
 from jindopy._ext.blocktable cimport (
     BLOCK_BYTES,
     ENTRY_PINNED,
+    ENTRY_SPOILT,
     ENTRY_UNSEEN,
     Entry,
     Handle,
@@ -336,6 +337,12 @@ cdef uint64_t forget(Store* store, Entry* entry, uint64_t first, uint64_t count)
     count = min(count, blocks - first)
     log_drop(store, entry, first, count)
     return table_clear(&store.table, entry, first, count)
+
+
+cdef uint64_t forget_damaged(Store* store, Entry* entry, uint64_t first, uint64_t count) noexcept nogil:
+    if entry.lends:
+        entry.flags |= ENTRY_SPOILT
+    return forget(store, entry, first, count)
 
 
 cdef int tier_flush(Store* store, int level, uint64_t until) noexcept nogil:

@@ -11,6 +11,7 @@ done, without the GIL, by the modules around it, each of which cimports only tho
     blockstate    the store's lock, claims, handles, leases
     blockevict    making room
     blockio       reading, checking, writing
+    blocklend     files that others read by themselves
     blocksync     durability: sync, snapshots
     blockkeep     recovery, janitor, close
     blockviews    figures and lists as Python objects, checks of what is given

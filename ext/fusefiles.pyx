@@ -1,11 +1,15 @@
 """Nodes whose cache file is at hand, for a transport that reads without Python.
 
-No message tells when a file is opened or closed (the kernel asks once whether it need, and is told no), so a file is
-taken up at its first READ and kept until the kernel forgets its node, or until more than the caller's bound are kept:
-the one read longest ago goes first.  Going costs nothing but the work of taking it up again.
+Where the kernel opens files by itself no message tells when one is opened or closed, so a file is taken up at its first
+READ; elsewhere at its first OPEN.  It is kept until the kernel forgets its node, or until more than the caller's bound
+are kept: of those nobody has open the one used longest ago goes first.  Going costs nothing but the work of taking it
+up again.
 
-Bounds: as many files as the caller keeps; 96 bytes each and what a lease costs.  Lock: ``Files.lock``, for a few
-pointers at a time.  A file in use is never given back; the last reader of a dropped one does it.
+How a file is opened first holds for all its opens, until the last of them ends.
+
+Bounds: as many files as the caller keeps, and those that are open; 112 bytes each and what a lease costs.  Lock:
+``Files.lock``, for a few pointers at a time.  A file in use is never given back; the last reader of a dropped one does
+it.
 """
 
 from libc.errno cimport ENOMEM
@@ -118,6 +122,38 @@ cdef bint files_leave(Files* files, File* file) noexcept nogil:
     return last
 
 
+cdef Opening files_reopen(Files* files, File* file) noexcept nogil:
+    cdef Opening opening
+    pthread_mutex_lock(&files.lock)
+    opening = file.opening
+    file.opens += opening != OPEN_UNDECIDED
+    pthread_mutex_unlock(&files.lock)
+    return opening
+
+
+cdef Opening files_decide(Files* files, File* file, Opening opening, int backing) noexcept nogil:
+    pthread_mutex_lock(&files.lock)
+    if file.opening == OPEN_UNDECIDED:
+        file.opening = opening
+        file.backing = backing
+    opening = file.opening
+    file.opens += 1
+    pthread_mutex_unlock(&files.lock)
+    return opening
+
+
+cdef int files_shut(Files* files, File* file) noexcept nogil:
+    cdef int backing = 0
+    pthread_mutex_lock(&files.lock)
+    file.opens -= file.opens != 0
+    if file.opens == 0:
+        backing = file.backing
+        file.backing = 0
+        file.opening = OPEN_UNDECIDED
+    pthread_mutex_unlock(&files.lock)
+    return backing
+
+
 cdef File* files_add(
     Files* files, uint64_t nodeid, Store* store, Entry* entry, void* lease, bint* made
 ) noexcept nogil:
@@ -131,6 +167,7 @@ cdef File* files_add(
     fresh.entry = entry
     fresh.size = entry.size
     fresh.lease = lease
+    fresh.leased = lease == NULL
     pthread_mutex_lock(&files.lock)
     file = _find(files, nodeid)
     made[0] = file == NULL
@@ -159,12 +196,12 @@ cdef File* files_drop(Files* files, uint64_t nodeid) noexcept nogil:
     return file
 
 
-cdef File* files_surplus(Files* files, size_t count) noexcept nogil:
+cdef File* files_surplus(Files* files, size_t count, bint over) noexcept nogil:
     cdef File* file = NULL
     pthread_mutex_lock(&files.lock)
     if files.count > count:
         file = files.oldest
-        while file != NULL and file.uses:
+        while file != NULL and (file.uses or (file.opens and not over)):
             file = file.newer
         if file != NULL:
             _take_out(files, file)

@@ -5,43 +5,30 @@
               and GETATTR by the inode table, READ of cached files by the block store, FORGET.  Only of sequential
               reads of larger files Python is told, to have what follows read from disk or fetched
     handlers  everything else is a method of a Python object: names not known yet, blocks not cached, directories,
-              links, attributes.  A thread about to call one sees to it first that another receives (``hire``), and
-              retires afterwards when enough do
-    OPEN      is refused once with ENOSYS, after which the kernel opens files by itself: a node names one version of one
-              file, so nothing has to be said.  What a READ needs is kept in ``fusefiles``
+              links, attributes.  A thread about to call one sees to it first that another receives: one that waits
+              for such a call, or a new one (``hire``).  Afterwards it waits itself when enough receive
+    OPEN      see ``fuseopen``: most cached files are read by the kernel itself, and no READ comes
 
-Bounds: `threads_max` threads, each with a buffer for requests; when all wait, requests queue in the kernel.  FILES_MAX
-files.
+Bounds: `threads_max` threads, each with a buffer for requests; when all wait, requests queue in the kernel.
 Locks: one for the counts and spare blocks, held for a few instructions; ``Files`` and the table have their own.
 Failure: an error of a handler is its errno; ENODEV from the kernel ends the session, whatever ended the mount.
 """
 
 cimport cython
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EIO, ENODATA, ENOENT, ENOMEM, ENOSYS, EPROTO
+from libc.errno cimport EIO, ENODATA, ENOENT, ENOSYS, EPROTO
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset, strlen, strncmp
 
 from jindopy._ext.blockio cimport READ_DONE, store_covers, store_read
-from jindopy._ext.blockstore cimport CacheFile
 from jindopy._ext.blocktable cimport BLOCK_BYTES
 from jindopy._ext.fuseask cimport answer_with, ask, clock_ns
-from jindopy._ext.fusechannel cimport REQUEST_BYTES, Channel, Request
-from jindopy._ext.fusefiles cimport (
-    File,
-    file_goes_on,
-    files_add,
-    files_close,
-    files_drop,
-    files_enter,
-    files_leave,
-    files_open,
-    files_surplus,
-)
+from jindopy._ext.fusechannel cimport REQUEST_BYTES, Request
+from jindopy._ext.fusefiles cimport File, file_goes_on
+from jindopy._ext.fuseknown cimport KnownFiles
+from jindopy._ext.fuseopen cimport Opener
 from jindopy._ext.fusereply cimport attr_fill, entry_fill
 from jindopy._ext.fusewire cimport (
-    FOPEN_KEEP_CACHE,
     FUSE_ASYNC_READ,
     FUSE_BATCH_FORGET,
     FUSE_CACHE_SYMLINKS,
@@ -69,6 +56,8 @@ from jindopy._ext.fusewire cimport (
     FUSE_RELEASE,
     FUSE_RELEASEDIR,
     FUSE_STATFS,
+    JINDO_INIT_EXT,
+    JINDO_PASSTHROUGH2,
     fuse_attr_out,
     fuse_batch_forget_in,
     fuse_entry_out,
@@ -76,22 +65,30 @@ from jindopy._ext.fusewire cimport (
     fuse_forget_one,
     fuse_getxattr_in,
     fuse_init_in,
-    fuse_init_out,
-    fuse_open_out,
     fuse_read_in,
+    jindo_init_out,
 )
-from jindopy._ext.inodes cimport FOUND, InodeTable, NodeInfo
-from jindopy._ext.linux cimport __sync_add_and_fetch
-from jindopy._ext.pthreads cimport pthread_mutex_lock, pthread_mutex_unlock
+from jindopy._ext.inodes cimport FOUND, NodeInfo
+from jindopy._ext.linux cimport __sync_add_and_fetch, pthread_cond_broadcast
+from jindopy._ext.pthreads cimport (
+    CLOCK_MONOTONIC,
+    clock_gettime,
+    pthread_cond_clockwait,
+    pthread_cond_destroy,
+    pthread_cond_init,
+    pthread_cond_signal,
+    pthread_mutex_lock,
+    pthread_mutex_unlock,
+    timespec,
+)
 
 cdef enum:
     READ_PAGES_MAX = 256        # DATA_BYTES, in pages as INIT wants it
     MAX_WRITE = 4096            # the least there is; a larger one would demand larger request buffers
-    # Files kept at hand; the kernel reads on from one that is not kept at the price of a lookup in Python.
-    FILES_MAX = 1024
     BACKGROUND_MAX = 64         # read-ahead requests the kernel keeps in flight; its own 12 are not enough for a link
     CONGESTED = 48
     ROOT = 1
+    IDLE_SECONDS = 10           # after which a thread that nobody called ends
 
 cdef const char* XATTR_PREFIX = b"user.jindo."
 
@@ -100,30 +97,26 @@ cdef const char* XATTR_PREFIX = b"user.jindo."
 cdef class Session:
 
     def __cinit__(self):
-        if files_open(&self.files) < 0:
-            raise MemoryError
+        pthread_cond_init(&self.called, NULL)
 
-    def __init__(self, int fd, InodeTable table not None, handlers, int receivers, int threads_max):
-        Channel.__init__(self, fd)
-        self.table = table
+    def __init__(self, int fd, KnownFiles known not None, handlers, int receivers, int threads_max, bint passes):
+        Opener.__init__(self, fd)
+        self.known = known
+        self.table = known.table
         self.handlers = handlers
         self.receivers = receivers
         self.threads_max = threads_max
+        self.passes = passes
 
     def __dealloc__(self):
-        files_close(&self.files)
+        pthread_cond_destroy(&self.called)
 
     @property
     def requests(self):
         return self.taken
 
     def close(self):
-        cdef File* file
-        while True:
-            file = files_surplus(&self.files, 0)
-            if file == NULL:
-                break
-            self.give_back(file)
+        self.give_back_all()
         self.hang_up()
 
     # --- threads
@@ -158,14 +151,20 @@ cdef class Session:
         pthread_mutex_lock(&self.lock)
         self.receiving -= 1
         self.threads -= 1
+        self.over = True
+        pthread_cond_broadcast(&self.called)
         pthread_mutex_unlock(&self.lock)
         return True
 
     cdef void answer_slowly(self, Request* request) noexcept nogil:
-        cdef bint hire
+        cdef bint hire = False
         pthread_mutex_lock(&self.lock)
         self.receiving -= 1
-        hire = self.receiving == 0 and self.threads < self.threads_max
+        if self.receiving == 0 and self.waiting > self.calls:
+            self.calls += 1
+            pthread_cond_signal(&self.called)
+        elif self.receiving == 0:
+            hire = self.threads < self.threads_max
         pthread_mutex_unlock(&self.lock)
         self.begin_slow(request)
         with gil:
@@ -177,11 +176,26 @@ cdef class Session:
     cdef bint receive_again(self) noexcept nogil:
         cdef bint again
         pthread_mutex_lock(&self.lock)
-        again = self.receiving < self.receivers
+        again = self.receiving < self.receivers or self.await_call()
         self.receiving += again
         self.threads -= not again
         pthread_mutex_unlock(&self.lock)
         return again
+
+    cdef bint await_call(self) noexcept nogil:
+        # Whether to receive again: somebody stopped, or the session is over, which receiving tells.  Lock held.
+        cdef timespec until
+        cdef bint called = True
+        clock_gettime(CLOCK_MONOTONIC, &until)
+        until.tv_sec += IDLE_SECONDS
+        self.waiting += 1
+        while called and self.calls == 0 and not self.over:
+            called = pthread_cond_clockwait(&self.called, &self.lock, CLOCK_MONOTONIC, &until) == 0
+        self.waiting -= 1
+        if self.calls:
+            self.calls -= 1
+            return True
+        return self.over
 
     # --- answers from memory
 
@@ -197,12 +211,14 @@ cdef class Session:
         if opcode == FUSE_FORGET or opcode == FUSE_BATCH_FORGET:
             self.forget(request)
         elif opcode == FUSE_OPEN:
-            self.open(request)
+            return self.open_known(request)
+        elif opcode == FUSE_RELEASE:
+            self.release(request)
         elif opcode == FUSE_GETXATTR:
             return self.getxattr_known(request)
         elif opcode == FUSE_INIT:
             self.init(request)
-        elif opcode == FUSE_RELEASE or opcode == FUSE_DESTROY:
+        elif opcode == FUSE_DESTROY:
             self.reply(request, 0, NULL, 0)
         elif (
             opcode == FUSE_OPENDIR or opcode == FUSE_READDIR or opcode == FUSE_READDIRPLUS or opcode == FUSE_RELEASEDIR
@@ -218,12 +234,16 @@ cdef class Session:
 
     cdef void init(self, Request* request) noexcept nogil:
         cdef const fuse_init_in* asked = <const fuse_init_in*>request.body
-        cdef fuse_init_out out
+        cdef uint32_t more = 0
+        cdef jindo_init_out out
         memset(&out, 0, sizeof(out))
         if request.size < sizeof(uint32_t) * 4 or asked.major != FUSE_KERNEL_VERSION:
             self.reply(request, EPROTO, NULL, 0)
             return
         self.opens_itself = asked.flags & FUSE_NO_OPEN_SUPPORT != 0
+        if asked.flags & JINDO_INIT_EXT and request.size >= sizeof(uint32_t) * 5:
+            more = (<const uint32_t*>asked)[4]
+        self.passes = self.passes and more & JINDO_PASSTHROUGH2 != 0
         out.major = FUSE_KERNEL_VERSION
         out.minor = min(asked.minor, <uint32_t>FUSE_KERNEL_MINOR_VERSION)
         out.max_readahead = asked.max_readahead
@@ -236,15 +256,10 @@ cdef class Session:
         out.max_write = MAX_WRITE
         out.time_gran = 1
         out.max_pages = <uint16_t>READ_PAGES_MAX
-        self.reply(request, 0, &out, sizeof(out))
-
-    cdef void open(self, Request* request) noexcept nogil:
-        cdef fuse_open_out out
-        if self.opens_itself:
-            self.reply(request, ENOSYS, NULL, 0)
-            return
-        memset(&out, 0, sizeof(out))
-        out.open_flags = FOPEN_KEEP_CACHE
+        if self.passes:
+            out.flags |= JINDO_INIT_EXT
+            out.flags2 = JINDO_PASSTHROUGH2
+            out.max_stack_depth = 1
         self.reply(request, 0, &out, sizeof(out))
 
     cdef bint lookup_known(self, Request* request) noexcept nogil:
@@ -300,21 +315,17 @@ cdef class Session:
             self.forget_one(each[i].nodeid, each[i].nlookup)
 
     cdef void forget_one(self, uint64_t nodeid, uint64_t lookups) noexcept nogil:
-        cdef File* file
         if self.table.give_back(nodeid, lookups):
-            file = files_drop(&self.files, nodeid)
-            if file != NULL:
-                with gil:
-                    self.give_back(file)
+            self.drop(nodeid)
 
     # --- reading
 
     cdef bint read_known(self, Request* request) noexcept nogil:
-        cdef File* file = files_enter(&self.files, request.header.nodeid)
+        cdef File* file = self.enter(request.header.nodeid)
         cdef bint done
         if file == NULL:
             return False
-        done = self.read_cached(request, file)
+        done = not (self.tells and file.lease == NULL) and self.read_cached(request, file)
         self.leave(file)
         return done
 
@@ -352,56 +363,31 @@ cdef class Session:
     cdef void tell_ahead(self, File* file, uint64_t offset, uint64_t size) noexcept nogil:
         with gil:
             try:
-                self.handlers.ahead(file.nodeid, offset, size)
+                if self.make_known(file) is None:
+                    self.handlers.ahead(file.nodeid, offset, size)
             except BaseException as error:
                 self.handlers.failed(error)
-
-    cdef void leave(self, File* file) noexcept nogil:
-        if files_leave(&self.files, file):
-            with gil:
-                self.give_back(file)
-
-    cdef void give_back(self, File* file) noexcept:
-        # Out of the table and unused: end its lease.
-        self.handlers.release(file.nodeid)
-        Py_DECREF(<object><PyObject*>file.lease)
-        free(file)
 
     cdef object ask_read(self, Request* request):
         cdef const fuse_read_in* asked = <const fuse_read_in*>request.body
         cdef uint64_t nodeid = request.header.nodeid
         cdef File* file
-        cdef File* old
-        cdef CacheFile lease
-        cdef bint made, done
+        cdef bint done
         if request.size < sizeof(fuse_read_in):
             return -EIO
-        file = files_enter(&self.files, nodeid)
+        with nogil:
+            file = self.enter(nodeid)
         if file == NULL:
-            opened = self.handlers.open(nodeid)
-            if isinstance(opened, int):
-                return opened
-            lease = opened
-            file = files_add(&self.files, nodeid, lease.owner.store, lease.entry, <void*>lease, &made)
-            if file == NULL:
-                self.handlers.release(nodeid)
-                return -ENOMEM
-            if made:
-                Py_INCREF(lease)
-            else:
-                self.handlers.release(nodeid)
-            while True:
-                old = files_surplus(&self.files, FILES_MAX)
-                if old == NULL:
-                    break
-                self.give_back(old)
+            refused = self.take_up(nodeid, &file)
+            if refused is not None:
+                return refused
+        try:
+            refused = self.make_known(file)
+            if refused is not None:
+                return refused
             with nogil:
                 done = self.read_cached(request, file)
-            if done:
-                self.leave(file)
-                return None
-        try:
-            return self.handlers.read(nodeid, asked.offset, asked.size)
+            return None if done else self.handlers.read(nodeid, asked.offset, asked.size)
         finally:
             self.leave(file)
 
@@ -411,6 +397,8 @@ cdef class Session:
         try:
             if request.header.opcode == FUSE_READ:
                 answer = self.ask_read(request)
+            elif request.header.opcode == FUSE_OPEN:
+                answer = self.ask_open(request)
             else:
                 answer = ask(self, self.table, self.handlers, request)
         except BaseException as error:

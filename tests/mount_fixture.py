@@ -43,6 +43,7 @@ def settings_for(work: Path, mounts: Sequence[UfsMount], **changes: object) -> M
         umask=0o022,
         allow_other=False,
         transport=default_transport,
+        passthrough=True,
         read_ahead_bytes_max=64 * MIB,
         prefetch_bytes_max=512 * MIB,
         kernel_read_ahead_bytes=4 * MIB,

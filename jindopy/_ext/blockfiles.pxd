@@ -17,6 +17,7 @@ cdef void file_path(const uint8_t* cid, char* path) noexcept nogil
 cdef int file_open(int directory, const uint8_t* cid, bint create, uint64_t* made_bytes) noexcept nogil
 cdef int file_unlink(int directory, const uint8_t* cid) noexcept nogil
 cdef int64_t file_disk_bytes(int fd) noexcept nogil
+cdef int64_t file_bytes(int fd) noexcept nogil
 cdef int64_t file_read(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil
 cdef int64_t file_read_nowait(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil
 # Have [offset, offset + size) read into the page cache and wait for it.  `sink` is /dev/null, open for writing.

@@ -29,6 +29,8 @@ cdef struct Counters:
     uint64_t put_refused
     uint64_t io_errors
     uint64_t strays_removed
+    uint64_t lent
+    uint64_t lent_object_bytes
 
 
 cdef struct Tier:
@@ -64,6 +66,7 @@ cdef struct Store:
     char* scratch[8]
     int scratch_count
     Counters counters
+    uint64_t lent_bytes         # object bytes of entries with lends
     uint32_t active             # operations inside
     bint closed
     bint poked
@@ -101,6 +104,8 @@ cdef uint64_t log_put(Store* store, Entry* entry, uint64_t block, const uint64_t
 cdef uint64_t log_drop(Store* store, Entry* entry, uint64_t first, uint64_t count) noexcept nogil
 cdef uint64_t log_pin(Store* store, Entry* entry) noexcept nogil
 cdef uint64_t forget(Store* store, Entry* entry, uint64_t first, uint64_t count) noexcept nogil
+# The same for blocks whose bytes are wrong: nobody is sent to a lent file of theirs any more.
+cdef uint64_t forget_damaged(Store* store, Entry* entry, uint64_t first, uint64_t count) noexcept nogil
 cdef int tier_flush(Store* store, int level, uint64_t until) noexcept nogil
 cdef uint64_t tier_used(Store* store, int level) noexcept nogil
 

@@ -88,7 +88,8 @@ class BlockStore:
     def stats(self) -> list[TierStat]: ...
     def counters(self) -> dict[str, int]:
         """Since start: hit_reads, hit_bytes, miss_reads, crc_failures, put_blocks, put_bytes, evicted_bytes,
-        put_refused, io_errors (of disks, whatever came of them), strays_removed (files without an entry).
+        put_refused, io_errors (of disks, whatever came of them), strays_removed (files without an entry), lent (files
+        given to the kernel to read), lent_object_bytes (their sizes).
         """
     def scrub(self, cid: bytes) -> ScrubResult:
         """Read and check all cached blocks of a version; bad ones are dropped and counted."""

@@ -17,6 +17,7 @@ cdef enum:
     ENTRY_BUSY = 4          # its file is being unlinked or punched: no write may start
     ENTRY_UNSEEN = 8        # recovered, and its file not met yet
     ENTRY_UNSYNCED = 16     # in the list of files to fdatasync
+    ENTRY_SPOILT = 32       # bytes turned out wrong while it was lent
 
 
 # Up to 64 blocks of a file: the unit of LRU and of punching.  Exists while a block of it is present.
@@ -63,6 +64,7 @@ cdef struct Entry:
     Handle* handle
     uint32_t leases
     uint32_t generation     # moves before a block's bytes may go away
+    uint32_t lends          # readers of its file that the store knows nothing of (see blocklend)
     uint8_t level
     uint8_t flags
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol, final, type_check_only
 
 from jindopy._ext.blockstore import CacheFile
-from jindopy._ext.fusechannel import Channel
-from jindopy._ext.inodes import InodeTable
+from jindopy._ext.fuseknown import KnownFiles
+from jindopy._ext.fuseopen import Opener
 
 @type_check_only
 class Listing(Protocol):
@@ -38,6 +38,8 @@ class Handlers(Protocol):
     def ahead(self, nodeid: int, offset: int, size_bytes: int) -> None:
         """A sequential read that needs no Python: what follows may be brought into memory, or fetched."""
     def release(self, nodeid: int) -> None: ...
+    def not_passed(self, error: int) -> None:
+        """The kernel refused to read cache files by itself, with this errno; it is asked no more."""
     def opendir(self, nodeid: int) -> int: ...
     def listing(self, handle: int) -> Listing | int: ...
     def name(self, nodeid: int) -> bytes | None:
@@ -51,11 +53,16 @@ class Handlers(Protocol):
     def getxattr(self, nodeid: int, name: bytes) -> bytes | int: ...
 
 @final
-class Session(Channel):
+class Session(Opener):
     """One mount."""
 
-    def __init__(self, fd: int, table: InodeTable, handlers: Handlers, receivers: int, threads_max: int) -> None:
-        """``receivers``: how many threads receive while nobody waits for Python; in all at most ``threads_max``."""
+    def __init__(
+        self, fd: int, known: KnownFiles, handlers: Handlers, receivers: int, threads_max: int, passes: bool
+    ) -> None:
+        """``receivers``: how many threads receive while nobody waits for Python; in all at most ``threads_max``.
+
+        ``passes``: have the kernel read complete cache files by itself, where it can.
+        """
     def serve(self) -> bool:
         """Answer requests; False when enough other threads do, True when the session has ended."""
     @property

@@ -106,17 +106,6 @@ cdef extern from "<linux/fuse.h>" nogil:
         uint32_t max_readahead
         uint32_t flags
 
-    struct fuse_init_out:
-        uint32_t major
-        uint32_t minor
-        uint32_t max_readahead
-        uint32_t flags
-        uint16_t max_background
-        uint16_t congestion_threshold
-        uint32_t max_write
-        uint32_t time_gran
-        uint16_t max_pages
-
     struct fuse_open_out:
         uint64_t fh
         uint32_t open_flags
@@ -168,3 +157,66 @@ cdef extern from "<linux/fuse.h>" nogil:
         FUSE_NAME_OFFSET
         FUSE_NAME_OFFSET_DIRENTPLUS
     size_t FUSE_REC_ALIGN(size_t size)
+
+
+# Of version 7.40 (Linux 6.9), which headers of older systems lack: layouts are for ever, so they are spelt out here.
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <sys/ioctl.h>
+    struct jindo_init_out {
+        uint32_t major, minor, max_readahead, flags;
+        uint16_t max_background, congestion_threshold;
+        uint32_t max_write, time_gran;
+        uint16_t max_pages, map_alignment;
+        uint32_t flags2, max_stack_depth, unused[6];
+    };
+    struct jindo_open_out {
+        uint64_t fh;
+        uint32_t open_flags;
+        int32_t backing_id;
+    };
+    struct jindo_backing_map {
+        int32_t fd;
+        uint32_t flags;
+        uint64_t padding;
+    };
+    #define JINDO_INIT_EXT (1u << 30)
+    #define JINDO_PASSTHROUGH2 (1u << 5)
+    #define JINDO_OPEN_PASSTHROUGH (1u << 7)
+    #define JINDO_BACKING_OPEN _IOW(229, 1, struct jindo_backing_map)
+    #define JINDO_BACKING_CLOSE _IOW(229, 2, uint32_t)
+    """
+    # fuse_init_out
+    struct jindo_init_out:
+        uint32_t major
+        uint32_t minor
+        uint32_t max_readahead
+        uint32_t flags
+        uint16_t max_background
+        uint16_t congestion_threshold
+        uint32_t max_write
+        uint32_t time_gran
+        uint16_t max_pages
+        uint32_t flags2             # of FUSE_INIT_EXT: the upper 32 bits
+        uint32_t max_stack_depth    # how many file systems may lie on top of each other, ours on its backing files
+
+    # fuse_open_out
+    struct jindo_open_out:
+        uint64_t fh
+        uint32_t open_flags
+        int32_t backing_id
+
+    # fuse_backing_map
+    struct jindo_backing_map:
+        int32_t fd
+
+    enum:
+        JINDO_INIT_EXT              # FUSE_INIT_EXT: there are flags2
+        JINDO_PASSTHROUGH2          # FUSE_PASSTHROUGH in flags2
+        JINDO_OPEN_PASSTHROUGH      # FOPEN_PASSTHROUGH
+    unsigned long JINDO_BACKING_OPEN    # FUSE_DEV_IOC_BACKING_OPEN
+    unsigned long JINDO_BACKING_CLOSE   # FUSE_DEV_IOC_BACKING_CLOSE
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, ...)

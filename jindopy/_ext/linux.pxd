@@ -44,6 +44,7 @@ cdef extern from "<sys/stat.h>" nogil:
         mode_t st_mode
         off_t st_size
         long st_blocks
+        off_t st_size
     int fstat(int fd, struct_stat* found)
     int fstatat(int directory, const char* path, struct_stat* found, int flags)
     int mkdirat(int directory, const char* path, mode_t mode)

@@ -137,6 +137,11 @@ class Cache:
         )
 
     @property
+    def blocks(self) -> BlockStore:
+        """The native store, for native readers that find entries by themselves."""
+        return self._store
+
+    @property
     def tiers(self) -> list[TierSpec]:
         """As configured."""
         return list(self._tiers)

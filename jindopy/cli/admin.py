@@ -19,7 +19,7 @@ from jindopy.base.mountinfo import Liveness
 from jindopy.base.units import format_duration, format_percent, format_size
 from jindopy.cli.options import connect, run_dir_option, run_dirs
 from jindopy.cli.output import cached_share, count, examples, json_option, paint, print_json, print_table, shown
-from jindopy.control.api import DaemonStatus
+from jindopy.control.api import DaemonStatus, TrafficStatus
 from jindopy.control.client import ControlClient, run_dirs_of, sockets
 
 # One mount that hangs must not keep the others from being shown.
@@ -123,6 +123,13 @@ def _print_overview(found: Overview) -> None:
         click.echo(paint(line, "red"))
 
 
+def _passed(traffic: TrafficStatus) -> str:
+    """What the kernel read by itself shows only as opens."""
+    if not traffic.passed_opens:
+        return ""
+    return f"; it read files of {format_size(traffic.passed_bytes)} by itself ({count(traffic.passed_opens, 'open')})"
+
+
 def _print_mount(found: DaemonStatus) -> None:
     click.echo(
         f"{shown(found.mount_point)}  (id {found.mount_id}, pid {found.pid}, jindopy {found.version},"
@@ -148,6 +155,7 @@ def _print_mount(found: DaemonStatus) -> None:
         f" {f'{traffic.hit_ratio:.1%}' if traffic.read_bytes else 'nothing yet'} from the cache"
         f" ({format_size(traffic.saved_bytes)} and {count(traffic.saved_gets, 'GET')} saved),"
         f" {count(traffic.fuse_requests, 'request')} of the kernel"
+        f"{_passed(traffic)}"
     )
     click.echo(
         f"  asked the storage for {format_size(traffic.ufs_bytes)}: {count(traffic.ufs_gets, 'GET')},"

@@ -111,6 +111,8 @@ class Param:
                 return f"{self.default >> 20}M"
             case Kind.DURATION | Kind.TTL:
                 return f"{self.default:g}s"
+            case Kind.BOOL:
+                return str(self.default).lower()
             case _:
                 return str(self.default)
 
@@ -318,6 +320,13 @@ class Settings:
         derived="root: true, else false",
     )
     transport: str = _param("Mount", Kind.CHOICE, "auto", "How FUSE is spoken.", choices=("auto", "native", "llfuse"))
+    passthrough: bool = _param(
+        "Mount",
+        Kind.BOOL,
+        True,
+        "Let the kernel read complete cache files by itself, where it can (Linux 6.9, root, transport `native`); "
+        "`false` saves re-opening a file the request to us.",
+    )
     timeout: float = _param("Mount", Kind.DURATION, 30.0, "How long `mount` waits for the mount to answer.")
     drain: float = _param("Mount", Kind.DURATION, 10.0, "How long running requests may take after SIGTERM.")
     read_ahead: int | None = _param(

@@ -323,6 +323,7 @@ def mount_settings(
         umask=settings.umask,
         allow_other=facts.uid == 0 if settings.allow_other is None else settings.allow_other,
         transport=settings.transport,
+        passthrough=settings.passthrough,
         read_ahead_bytes_max=read_ahead,
         prefetch_bytes_max=prefetch_bytes(settings, tiers),
         kernel_read_ahead_bytes=settings.kernel_read_ahead,

@@ -80,6 +80,8 @@ class MountSettings:
     allow_other: bool
     transport: str
     """``auto`` or the name of one."""
+    passthrough: bool
+    """Let the kernel read complete cache files by itself, where it can."""
     read_ahead_bytes_max: int
     """Most one open file reads ahead."""
     prefetch_bytes_max: int

@@ -74,6 +74,10 @@ class TrafficStatus:
     """Reads answered from the cache: without one, each is a request to the UFS."""
     bad_objects: int = 0
     """Objects of several blocks whose checksum as a whole was wrong: dropped, and taken back from the kernel."""
+    passed_opens: int = 0
+    """Cached files opened that the kernel reads by itself.  What it reads of them is in no other figure here."""
+    passed_bytes: int = 0
+    """Their sizes, each as often as it was opened: the most that can have been read so by one program each."""
 
 
 @dataclass(frozen=True)

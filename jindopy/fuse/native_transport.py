@@ -4,9 +4,10 @@ What is in memory is answered there; this is the rest, a table of translations f
 threads.  RECEIVERS of them receive; when all are busy in Python or waiting for a store another is hired, which retires
 once enough receive again.
 
-The node number names a version, ``st_ino`` the inode, so a changed object keeps its inode number.  Opening a file is no
-request at all; a file that programs have open is told from one they have closed by the kernel alone, so leases are kept
-until it forgets the node, or until thousands of other files were read.
+The node number names a version, ``st_ino`` the inode, so a changed object keeps its inode number.  Files that are
+wholly cached are read by the kernel itself, where it can (``_ext.fuseopen``).  Where it cannot, opening a file is no
+request at all; a file that programs have open is told from one they have closed by the kernel alone then, so leases are
+kept until it forgets the node, or until a thousand other files were read.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ LOG = logging.getLogger("jindopy.fuse")
 
 READ_BYTES_MAX: Final = 1 << 20
 """One request a block; the kernel limits it to 256 pages by default (fs.fuse.max_pages_limit)."""
-RECEIVERS: Final = max(4, min(8, os.cpu_count() or 4))
-"""With fewer than 4 the next request often finds all of them in Python and has another hired, which costs more than the
-request: 5,000 files of 100 kB took 180 µs of CPU each with 1, 60-94 with 2, 54-78 with 4, no less with 10."""
+RECEIVERS: Final = max(2, min(8, (os.cpu_count() or 2) // 2))
+"""One may be busy with what nobody waits for (a file was closed) when the next request comes.  More on a machine of 2
+processors only spread the work: 5,000 cached files of 100 kB took 105-131 us each with 1 or 2, 123-177 with 4."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,9 +62,10 @@ def _told(method: Callable[Concatenate[_Handlers, P], R]) -> Callable[Concatenat
 class _Handlers:
     """What ``fusesession.Handlers`` asks for."""
 
-    def __init__(self, vfs: Vfs, hire: Callable[[], None]) -> None:
+    def __init__(self, vfs: Vfs, hire: Callable[[], None], not_passed: Callable[[int], None]) -> None:
         self._vfs = vfs
         self.hire = hire
+        self.not_passed = not_passed
 
     def failed(self, error: BaseException) -> None:
         LOG.error("a request failed unexpectedly; who waited for it got EIO", exc_info=error)
@@ -176,8 +178,18 @@ class NativeTransport:
             options.append("allow_other")
         descriptor = fusermount.attach(self._config.mount_point, options)
         threads_max = max(RECEIVERS + 1, self._config.request_threads_max)
-        session = Session(descriptor, self._vfs.table, _Handlers(self._vfs, self._hire), RECEIVERS, threads_max)
+        session = Session(
+            descriptor,
+            self._vfs.known_files(),
+            _Handlers(self._vfs, self._hire, self._not_passed),
+            RECEIVERS,
+            threads_max,
+            passes=self._config.passthrough,
+        )
         self._session = session
+        self._vfs.opens_elsewhere(
+            watching=lambda watching: setattr(session, "tells", watching), count=lambda: session.file_count
+        )
         self._notices = Notices(entry=session.forget_name, content=session.forget_content)
         self._vfs.notify_through(self._notices)
 
@@ -196,6 +208,19 @@ class NativeTransport:
             if left is None:
                 return
             left.join()
+
+    def _not_passed(self, error: int) -> None:
+        """Say why cached files are not passed to the kernel."""
+        note = f"what is cached is not passed to the kernel to read by itself: {os.strerror(error)}"
+        if error == errno.EPERM:
+            note = "what is cached is not passed to the kernel to read by itself: that takes CAP_SYS_ADMIN"
+        elif error == errno.ELOOP:
+            note = (
+                "what is cached is not passed to the kernel to read by itself: the cache directory lies on a stacked"
+                " file system (overlay); one on a disk would be faster"
+            )
+        LOG.info("%s", note)
+        self.notes.append(note)
 
     def _hire(self) -> None:
         """One more thread in the session's loop."""

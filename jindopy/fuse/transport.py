@@ -24,6 +24,8 @@ class TransportConfig:
     allow_other: bool
     kernel_read_ahead_bytes: int
     """0 leaves the kernel's default."""
+    passthrough: bool = True
+    """Let the kernel read complete cache files by itself, where transport and kernel can."""
     request_threads_max: int = 64
     """Requests that may wait for the store at a time; others queue in the kernel behind them."""
 

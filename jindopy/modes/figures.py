@@ -20,7 +20,7 @@ class _Counts(NamedTuple):
 
     cache_reads: int
     cache_bytes: int
-    passed_bytes: int
+    through_bytes: int
     """Answered to readers from blocks that had just come from the UFS."""
     gets: int
     lists: int
@@ -31,6 +31,8 @@ class _Counts(NamedTuple):
     stale_reads: int
     fuse_requests: int
     bad_objects: int
+    lent_files: int
+    lent_bytes: int
 
 
 @final
@@ -48,7 +50,7 @@ class Traffic:
         return _Counts(
             cache_reads=store["hit_reads"],
             cache_bytes=store["hit_bytes"],
-            passed_bytes=int(value(metrics.READ_BYTES, source="ufs")),
+            through_bytes=int(value(metrics.READ_BYTES, source="ufs")),
             gets=int(value(metrics.UFS_REQUESTS, operation="get")),
             lists=int(value(metrics.UFS_REQUESTS, operation="list")),
             heads=int(value(metrics.UFS_REQUESTS, operation="head")),
@@ -58,12 +60,14 @@ class Traffic:
             stale_reads=int(value(metrics.READS_STALE)),
             fuse_requests=self._fuse_requests(),
             bad_objects=int(value(metrics.CRC_FAILURES, where="object")),
+            lent_files=store["lent"],
+            lent_bytes=store["lent_object_bytes"],
         )
 
     def status(self) -> TrafficStatus:
         """Sums and what follows from them."""
         now = _Counts(*(count - before for count, before in zip(self._counts(), self._before, strict=True)))
-        read_bytes = now.cache_bytes + now.passed_bytes
+        read_bytes = now.cache_bytes + now.through_bytes
         # Fetched but never read (a load, read-ahead) saves nothing yet; it cannot make the saving negative.
         saved_bytes = max(0, read_bytes - now.ufs_bytes)
         return TrafficStatus(
@@ -81,6 +85,8 @@ class Traffic:
             fuse_requests=now.fuse_requests,
             saved_gets=now.cache_reads,
             bad_objects=now.bad_objects,
+            passed_opens=now.lent_files,
+            passed_bytes=now.lent_bytes,
         )
 
 

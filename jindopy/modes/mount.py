@@ -114,6 +114,7 @@ class MountProcess:
             source=first.uri if len(settings.mounts) == 1 else f"jindopy:{settings.mount_id}",
             allow_other=settings.allow_other,
             kernel_read_ahead_bytes=settings.kernel_read_ahead_bytes,
+            passthrough=settings.passthrough,
             request_threads_max=settings.memory_shares.request_threads,
         )
 

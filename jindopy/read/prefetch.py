@@ -10,6 +10,7 @@ Manners  Nothing more is begun while a reader's own fetch waits for its turn, or
          is in use.  What is on its way is at most what the Filler runs at a time, so its queue stays short.
 Locks    ``_lock`` guards everything here, and is held for dictionary work and ``Neighbours`` only: never while the
          tree, the cache or the Filler is asked.  ``opened`` costs a dictionary lookup when all is cached.
+Nobody   While no directory is watched, opens of cached files do not matter: ``tell_watching`` tells a transport so.
 Failure  A file that cannot be fetched is forgotten; whoever opens it sees the error of a fetch of its own.
 """
 
@@ -19,7 +20,7 @@ import functools
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, final
 
@@ -121,8 +122,18 @@ class Prefetcher:
         self._unread_bytes = 0
         self._idle = True
         self._closed = False
+        self._watching: Callable[[bool], None] = lambda _: None
         self._thread = threading.Thread(target=self._serve, name="prefetch", daemon=True)
         self._thread.start()
+
+    def tell_watching(self, watching: Callable[[bool], None]) -> None:
+        """Have ``watching`` called, now and whenever it changes, with whether opens of cached files matter.
+
+        It is called with the lock and must only take note.
+        """
+        with self._lock:
+            self._watching = watching
+            watching(bool(self._watched))
 
     def opened(self, directory: NodeId, nodeid: NodeId, size_bytes: int, cached: bool) -> None:
         """A file is opened that nobody has open; ``cached``: wholly."""
@@ -136,6 +147,7 @@ class Prefetcher:
             if watched is None:
                 self._forget_idle(now)
                 watched = self._watched[directory] = _Watched()
+                self._watching(True)
             else:
                 self._watched.move_to_end(directory)
             watched.opened_at = now
@@ -180,6 +192,8 @@ class Prefetcher:
 
     def _forget(self, directory: NodeId) -> None:
         self._replace(self._watched.pop(directory), None)
+        if not self._watched:
+            self._watching(False)
 
     def _replace(self, watched: _Watched, neighbours: Neighbours | None) -> None:
         """Begin a directory's history anew, or end it; what was ahead no longer counts."""

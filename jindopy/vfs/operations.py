@@ -15,15 +15,16 @@ from __future__ import annotations
 import errno
 import logging
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
+from jindopy._ext.fuseknown import KnownFiles
 from jindopy._ext.inodes import InodeTable, NodeAttr
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import IsADirectory, JindoError, NamespaceError, NoSuchEntry, NotADirectory, ReadOnly
 from jindopy.base.ident import ROOT_INODE, FileVersion, Inode, Kind, MountId, NodeId
-from jindopy.cache.store import Cache
+from jindopy.cache.store import Cache, owner_tag
 from jindopy.namespace.api import MasterApi, MountInfo
 from jindopy.read.neighbours import Sibling
 from jindopy.read.path import OpenFile, ReadPath
@@ -103,6 +104,7 @@ class Vfs:
         self._files = OpenFiles(self._table, reads)
         self._dirs = OpenDirs()
         self._prefetcher: Prefetcher | None = None
+        self._count_files: Callable[[], int] = lambda: len(self._files)
         self._notifier: KernelNotifier = SilentNotifier()
         self._mounts = {mount.id: mount for mount in master.mounts()}
         self._statfs: tuple[float, FsStat] = (float("-inf"), FsStat(0, 0))
@@ -117,6 +119,20 @@ class Vfs:
     def fetch_ahead_by(self, prefetcher: Prefetcher) -> None:
         """Have ``prefetcher`` told of opens; it asks ``siblings`` and ``current_version`` in its turn."""
         self._prefetcher = prefetcher
+
+    def known_files(self) -> KnownFiles:
+        """For a transport that finds cached files natively."""
+        mounts = [
+            (mount.id, mount.path, mount.prefix, mount.ufs_id.encode(), owner_tag(mount.ufs_id))
+            for mount in self._mounts.values()
+        ]
+        return KnownFiles(self._table, self._cache.blocks, mounts)
+
+    def opens_elsewhere(self, watching: Callable[[bool], None], count: Callable[[], int]) -> None:
+        """A transport opens cached files natively: it counts them, and is told when to do that through ``open``."""
+        self._count_files = count
+        if self._prefetcher is not None:
+            self._prefetcher.tell_watching(watching)
 
     # Metadata
 
@@ -391,7 +407,7 @@ class Vfs:
     @property
     def open_files(self) -> int:
         """Files that are open."""
-        return len(self._files)
+        return self._count_files()
 
     @property
     def table(self) -> InodeTable:

@@ -96,7 +96,9 @@ def test_killed_while_it_loads_and_serves(tmp_path: Path, rounds: Callable[[int,
                 emulator.reset_stats()
                 check_all(mount, whole)
                 traffic = status(mount).traffic
-                assert traffic.read_bytes == traffic.cache_read_bytes == sum(map(len, whole.values()))
+                # What the kernel read by itself shows as the sizes of the files, once an open.
+                assert traffic.read_bytes == traffic.cache_read_bytes
+                assert traffic.cache_read_bytes + traffic.passed_bytes >= sum(map(len, whole.values()))
                 resumed = "goes on after a restart" in mount.log[log_chars:]
                 resumes += resumed
                 if not resumed:  # else the load that was killed fetches what is missing meanwhile

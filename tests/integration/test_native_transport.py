@@ -1,4 +1,4 @@
-"""What the native transport does that the portable one cannot, and its bounds."""
+"""What the native transport does that the portable one cannot, and its bounds; see also test_passthrough."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mount(tmp_path: Path, source: Path) -> Iterator[RunningMount]:
-    with running_mount(
-        tmp_path / "work", [UfsMount(f"local://{source}", "")], transport="native", ttl_seconds=1.0
-    ) as made:
+    settings = {"transport": "native", "passthrough": False, "ttl_seconds": 1.0}
+    with running_mount(tmp_path / "work", [UfsMount(f"local://{source}", "")], **settings) as made:
         assert status(made).transport == "native"
         yield made
 
@@ -91,7 +90,7 @@ def test_more_open_files_than_are_kept_at_hand(tmp_path: Path) -> None:
     count = FILES_KEPT + 300
     for number in range(count):
         (source / f"f{number:04}").write_bytes(b"%d" % number)
-    with running_mount(tmp_path / "work", [UfsMount(f"local://{source}", "")], transport="native") as mount:
+    with running_mount(tmp_path / "work", [UfsMount(f"local://{source}", "")], passthrough=False) as mount:
         open_files = [os.open(mount.path / f"f{number:04}", os.O_RDONLY) for number in range(count)]
         try:
             for _ in range(2):

@@ -7,29 +7,38 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from jindopy._ext.blockstore import CacheFile
+from jindopy._ext.blockstore import BlockStore, CacheFile, TierSpec
+from jindopy._ext.fuseknown import KnownFiles
 from jindopy._ext.fusesession import Session
 from jindopy._ext.inodes import InodeTable
-from jindopy.base.ident import Kind
+from jindopy.base.ident import Kind, UfsId, make_cid
+from tests.twins.blockstore_twin import MIB, sealed
 
 # linux/fuse.h
 LOOKUP, FORGET, GETATTR, READLINK, OPEN, READ, STATFS = 1, 2, 3, 5, 14, 15, 17
 GETXATTR, LISTXATTR, INIT, OPENDIR, READDIR, RELEASEDIR = 22, 23, 26, 27, 28, 29
 INTERRUPT, BATCH_FORGET, READDIRPLUS = 36, 42, 44
 NO_OPEN_SUPPORT = 1 << 17
+INIT_EXT = 1 << 30
+PASSTHROUGH_2 = 1 << 5  # of the second 32 flags
+RELEASE = 18
 KEEP_CACHE = 2
 IN_HEADER = struct.Struct("<IIQQIIIHH")
 OUT_HEADER = struct.Struct("<IiQ")
 ENTRY_HEAD = struct.Struct("<QQQQII")
 SOON_NS = 10**18
 FILE = 5
+CACHED = 6
+CONTENT = bytes(range(250)) * 20
+UFS = UfsId("oss://bucket")
 ROUNDS = 300
 
 
@@ -54,9 +63,12 @@ class Handlers:
         self.lookup_answer = -errno.ENOENT
         self.held = threading.Event()
         self.held.set()
+        self.lease: CacheFile | None = None
+        self.hired: Callable[[], None] = lambda: None
 
     def hire(self) -> None:
         self.asked.append("hire")
+        self.hired()
 
     def failed(self, error: BaseException) -> None:
         self.failures.append(error)
@@ -75,7 +87,8 @@ class Handlers:
         return 0
 
     def open(self, nodeid: int) -> CacheFile | int:
-        return -errno.ESTALE
+        self.asked.append(f"open {nodeid}")
+        return -errno.ESTALE if self.lease is None else self.lease
 
     def read(self, nodeid: int, offset: int, size_bytes: int) -> bytes | int:
         return -errno.EIO
@@ -84,7 +97,11 @@ class Handlers:
         raise AssertionError("nothing is cached here")
 
     def release(self, nodeid: int) -> None:
-        raise AssertionError("nothing was opened")
+        assert self.lease is not None, "nothing was opened"
+        self.lease = None
+
+    def not_passed(self, error: int) -> None:
+        self.asked.append(f"not passed: {errno.errorcode[error]}")
 
     def opendir(self, nodeid: int) -> int:
         return 7
@@ -114,17 +131,28 @@ class Handlers:
 class Kernel:
     """The other end: sends requests, receives answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.table = InodeTable(0, 0, 0o755, 0)
         self.table.put(1, b"file", FILE, 1, Kind.FILE, 0o644, 1, 2, 1, 1000, 1_500_000_000, 1, b"token", SOON_NS)
+        self.table.put(1, b"cached", CACHED, 1, Kind.FILE, 0o644, 1, 2, 1, len(CONTENT), 0, 1, b"etag", SOON_NS)
+        self.store = BlockStore([TierSpec("SSD", str(folder), 64 * MIB, 0.95, 0.8, 0)], sync_seconds=0)
+        lease = self.store.open(make_cid(UFS, b"prefix/cached", b"etag"), len(CONTENT), 7)
+        lease.put(0, sealed(CONTENT))
+        lease.close()
+        self.known = KnownFiles(self.table, self.store, [(1, b"", b"prefix/", UFS.encode(), 7)])
         self.handlers = Handlers()
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(20)
-        self.session = Session(theirs.detach(), self.table, self.handlers, 2, 8)
-        self.threads = [threading.Thread(target=self.session.serve) for _ in range(2)]
-        for thread in self.threads:
-            thread.start()
+        self.session = Session(theirs.detach(), self.known, self.handlers, 2, 8, passes=True)
+        self.threads: list[threading.Thread] = []
+        self.handlers.hired = self.start
+        for _ in range(2):
+            self.start()
         self.unique = 100
+
+    def start(self) -> None:
+        self.threads.append(threading.Thread(target=self.session.serve))
+        self.threads[-1].start()
 
     def send(self, opcode: int, body: bytes = b"", nodeid: int = 1) -> int:
         self.unique += 2
@@ -151,11 +179,14 @@ class Kernel:
             thread.join(20)
             assert not thread.is_alive()
         self.session.close()
+        self.store.close()
+        # Counted by the check for what a test leaves alive.
+        del self.session, self.known, self.store
 
 
 @pytest.fixture
-def kernel() -> Iterator[Kernel]:
-    made = Kernel()
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    made = Kernel(tmp_path / "cache")
     yield made
     made.end()
     assert made.handlers.failures == []
@@ -242,6 +273,72 @@ def test_a_directory_is_told_from_any_place(kernel: Kernel) -> None:
     assert answer.error == errno.EBADF
 
 
+READ_WHOLE = struct.pack("<QQIIQII", 0, 0, len(CONTENT), 0, 0, 0, 0)
+
+
+def test_a_cached_file_is_read_without_a_handler(kernel: Kernel) -> None:
+    kernel.ask(INIT, init())
+    assert kernel.ask(READ, READ_WHOLE, CACHED) == Answer(0, kernel.unique, CONTENT)
+    assert kernel.session.file_count == 1
+    assert kernel.handlers.asked == []
+
+
+def test_who_wants_to_know_of_opens_is_asked(kernel: Kernel) -> None:
+    kernel.session.tells = True
+    assert kernel.ask(READ, READ_WHOLE, CACHED).error == errno.ESTALE
+    assert f"open {CACHED}" in kernel.handlers.asked
+    kernel.session.tells = False
+    assert kernel.ask(READ, READ_WHOLE, CACHED).body == CONTENT
+
+
+def test_of_another_version_nothing_is_known(kernel: Kernel) -> None:
+    kernel.table.put(1, b"cached", CACHED, 2, Kind.FILE, 0o644, 1, 2, 1, len(CONTENT), 0, 1, b"newer", SOON_NS)
+    (entry,) = kernel.store.files()
+    nodeid = ENTRY_HEAD.unpack_from(kernel.ask(LOOKUP, b"cached\0").body)[0]
+    assert nodeid != CACHED
+    assert kernel.ask(READ, READ_WHOLE, nodeid).error == errno.ESTALE
+    assert kernel.known.cid(nodeid) == make_cid(UFS, b"prefix/cached", b"newer") != entry.cid
+
+
+def passing(kernel: Kernel) -> None:
+    """A kernel that takes cache files."""
+    offer = init(minor=45, flags=NO_OPEN_SUPPORT | INIT_EXT) + struct.pack("<I", PASSTHROUGH_2) + bytes(44)
+    *_, flags2, depth = struct.unpack_from("<IIIIHHIIHHII", kernel.ask(INIT, offer).body)
+    assert (flags2, depth) == (PASSTHROUGH_2, 1)
+
+
+def test_files_that_cannot_be_passed_are_kept(kernel: Kernel) -> None:
+    passing(kernel)
+    for _ in range(2):
+        answer = kernel.ask(OPEN, bytes(8), FILE)
+        assert (answer.error, struct.unpack("<QIi", answer.body)) == (0, (0, KEEP_CACHE, 0))
+    assert kernel.ask(RELEASE, bytes(24), FILE).error == 0
+    assert kernel.session.passing
+    assert kernel.handlers.asked == []
+    assert kernel.ask(READ, READ_WHOLE, FILE).error == errno.ESTALE, "which Python had to say"
+
+
+def test_a_kernel_that_takes_no_file_opens_by_itself(kernel: Kernel) -> None:
+    passing(kernel)
+    assert kernel.ask(OPEN, bytes(8), CACHED).error == errno.ENOSYS
+    assert not kernel.session.passing
+    assert kernel.session.pass_error == errno.ENOTTY, "this end is a socket"
+    assert kernel.ask(READ, READ_WHOLE, CACHED).body == CONTENT
+    assert kernel.handlers.asked == ["not passed: ENOTTY"]
+    assert kernel.ask(RELEASE, bytes(24), 12345).error == 0, "of a node nobody knows"
+
+
+def test_threads_that_waited_are_called_before_others_are_hired(kernel: Kernel) -> None:
+    for _ in range(5):
+        kernel.handlers.held.clear()
+        slow = {kernel.send(LOOKUP, b"slow\0") for _ in range(2)}
+        assert kernel.ask(GETATTR, bytes(16), FILE).error == 0
+        kernel.handlers.held.set()
+        assert {kernel.receive().unique for _ in range(2)} == slow
+    # The second of the first two may have been slower to start than the first request.
+    assert 1 <= kernel.handlers.asked.count("hire") <= 2
+
+
 def test_who_is_interrupted_is_told_at_once(kernel: Kernel) -> None:
     kernel.handlers.held.clear()
     unique = kernel.send(LOOKUP, b"slow\0")
@@ -285,7 +382,21 @@ def test_native_threads_and_python_at_one_table_never_wait_for_each_other(kernel
             thread.join(20)
 
 
-QUESTIONS = (LOOKUP, GETATTR, READLINK, OPEN, READ, STATFS, INIT, OPENDIR, READDIR, RELEASEDIR, READDIRPLUS, GETXATTR)
+QUESTIONS = (
+    LOOKUP,
+    GETATTR,
+    READLINK,
+    OPEN,
+    READ,
+    RELEASE,
+    STATFS,
+    INIT,
+    OPENDIR,
+    READDIR,
+    RELEASEDIR,
+    READDIRPLUS,
+    GETXATTR,
+)
 SILENT = (FORGET, BATCH_FORGET, INTERRUPT)
 
 
@@ -293,7 +404,7 @@ SILENT = (FORGET, BATCH_FORGET, INTERRUPT)
 @given(
     st.sampled_from((*QUESTIONS, LISTXATTR, 0, 60, *SILENT)),
     st.binary(max_size=96),
-    st.sampled_from([0, 1, FILE, 2**64 - 1]),
+    st.sampled_from([0, 1, FILE, CACHED, 2**64 - 1]),
 )
 def test_whatever_is_sent_is_answered_once_and_harms_nothing(
     kernel: Kernel, opcode: int, body: bytes, nodeid: int

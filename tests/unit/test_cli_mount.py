@@ -50,6 +50,7 @@ def settings(tmp_path: Path) -> MountSettings:
         umask=0o022,
         allow_other=True,
         transport="auto",
+        passthrough=True,
         read_ahead_bytes_max=1,
         prefetch_bytes_max=1,
         kernel_read_ahead_bytes=1,

@@ -24,6 +24,7 @@ SETTINGS = MountSettings(
     umask=0o022,
     allow_other=True,
     transport="auto",
+    passthrough=True,
     read_ahead_bytes_max=64 << 20,
     prefetch_bytes_max=512 << 20,
     kernel_read_ahead_bytes=4 << 20,

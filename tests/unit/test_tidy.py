@@ -35,14 +35,14 @@ MAKING = re.compile(r"\b(AI|LLM|claude|copilot|chatgpt|as an assistant|the brief
 # Native modules in the order in which they may cimport each other: only what stands before.
 NATIVE_ORDER = (
     *("pthreads", "linux", "cursor", "crc64_kernels", "libcurl", "fusewire", "sockets"),  # declarations of foreign C
-    *("crc64", "iobuf"),
-    *("nodetree", "nodetrim", "inodes"),
-    *("blockfiles", "blockindex", "blocktable", "blockjournal", "blockstate", "blockevict", "blockio"),
+    *("crc64", "iobuf", "cid"),
+    *("nodetree", "nodetrim", "nodesource", "inodes"),
+    *("blockfiles", "blockindex", "blocktable", "blockjournal", "blockstate", "blockevict", "blockio", "blocklend"),
     *("blocksync", "blockkeep", "blockviews"),
     "blockstore",
     *("frames", "blocksend", "dataserver", "datalink", "dataclient"),
     *("httphead", "httpcrew", "httpblocks", "httpget"),
-    *("fusefiles", "fusereply", "fusechannel", "fuseask", "fusesession"),
+    *("fusefiles", "fuseknown", "fusepass", "fusereply", "fusechannel", "fuseopen", "fuseask", "fusesession"),
 )
 
 

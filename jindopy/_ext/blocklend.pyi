@@ -1,0 +1,1 @@
+"""Cache files whose bytes others read by themselves: for native callers only."""

@@ -1,0 +1,1 @@
+"""Of which object a node is a version: for native callers only."""
