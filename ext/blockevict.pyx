@@ -3,6 +3,7 @@
 Two triggers.  The janitor evicts from the high watermark down to the low one as soon as a put passes the high one; a
 put evicts for itself only at the hard limits: quota, free space, free inodes.  Space counts as the disk gives it
 (st_blocks of files and directories); puts in flight have reserved theirs, so the quota holds for any number of them.
+What directories grow by, some 60 bytes a file, is counted late: at the janitor's next round.
 
 Victims are segments, least recently used first: those of files without a lease, and only when these run out those of
 leased ones (one huge file can stream through a small quota), never those of lent ones.  The last segment of a file
@@ -132,11 +133,11 @@ cdef uint64_t _free_space(Store* store, int level, Victim* victim) noexcept nogi
     cdef int fd
     if victim.whole:
         descriptor_close(victim.detached)
-        return 0 if file_unlink(tier.files, victim.entry.cid) == 0 else victim.entry.disk_bytes
+        return 0 if file_unlink(tier.files, victim.entry.cid, tier.old_layout) == 0 else victim.entry.disk_bytes
     if victim.handle != NULL:
         fd = victim.handle.fd
     else:
-        fd = file_open(tier.files, victim.entry.cid, False, &made_bytes)
+        fd = file_open(tier.files, victim.entry.cid, False, tier.old_layout, &made_bytes)
         if fd < 0:
             return 0
         live_count(1, 1)

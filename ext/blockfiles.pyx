@@ -1,17 +1,27 @@
-"""Cache files below one directory: ``<cid[:2]>/<cid[2:4]>/<cid>``, directories made when first needed.
+"""Cache files below one directory: ``<cid[:2]>/<cid>``, directories made when first needed.
 
-Two levels of 256 keep a million files at some 15 a directory.  All functions work relative to an open descriptor of
-the directory, so that renaming or mounting over a path above changes nothing underneath.  Reads and writes go on after
-EINTR and short counts; a short read result means the end of the file.  Failures are negative errno; nothing is logged
-and nothing kept: who calls knows the file and decides.
+One level of 256: after the first few hundred files no put makes a directory any more.  A new file of 100 kB costs 54 us
+of CPU so, 88 with a second level below, where most of the first 5,000 need a directory of their own (medians of 8 runs
+that took turns, 51-63 and 77-100; ``python -m bench.micro.cache_puts``, 2 cores, a fresh ext4 each; on one where as
+many were deleted a moment ago both cost up to twelve times that).  A million files are 4,000 a directory, which ext4
+and XFS index.
+
+Format 2 had that second level: ``<cid[:2]>/<cid[2:4]>/<cid>``.  ``files_walk`` moves such files up and removes their
+directories; until a walk is over, ``old_too`` makes the other functions look there first.  A rename is all or nothing,
+so whenever this is cut off, the next start goes on with it.
+
+All functions work relative to an open descriptor of the directory, so that renaming or mounting over a path above
+changes nothing underneath.  Reads and writes go on after EINTR and short counts; a short read result means the end of
+the file.  Failures are negative errno; nothing is logged and nothing kept: who calls knows the file and decides.
 """
 
-from libc.errno cimport EAGAIN, EEXIST, EINTR, ENOENT, ENOSYS, EOPNOTSUPP, errno
+from libc.errno cimport EAGAIN, EEXIST, EINTR, ENOENT, ENOSYS, ENOTDIR, EOPNOTSUPP, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memset, strlen
+from libc.string cimport memcpy, memset, strlen
 from posix.types cimport off_t
 
 from jindopy._ext.linux cimport (
+    AT_REMOVEDIR,
     AT_SYMLINK_NOFOLLOW,
     DIR,
     FALLOC_FL_KEEP_SIZE,
@@ -40,6 +50,7 @@ from jindopy._ext.linux cimport (
     preadv2,
     pwrite,
     readdir,
+    renameat,
     sendfile,
     struct_stat,
     struct_statfs,
@@ -55,17 +66,22 @@ cdef const char* HEX = b"0123456789abcdef"
 
 cdef void file_path(const uint8_t* cid, char* path) noexcept nogil:
     cdef int i
-    cdef int at = 6
     for i in range(16):
-        path[at + 2 * i] = HEX[cid[i] >> 4]
-        path[at + 2 * i + 1] = HEX[cid[i] & 15]
-    path[0] = path[6]
-    path[1] = path[7]
+        path[3 + 2 * i] = HEX[cid[i] >> 4]
+        path[4 + 2 * i] = HEX[cid[i] & 15]
+    path[0] = path[3]
+    path[1] = path[4]
     path[2] = c"/"
-    path[3] = path[8]
-    path[4] = path[9]
-    path[5] = c"/"
-    path[38] = 0
+    path[35] = 0
+
+
+cdef void _old_path(const char* path, char* old) noexcept nogil:
+    # "ab/abcd..." of file_path as format 2 had it, "ab/cd/abcd...".
+    memcpy(old, path, 3)
+    old[3] = path[5]
+    old[4] = path[6]
+    old[5] = c"/"
+    memcpy(old + 6, path + 3, 33)
 
 
 cdef int _make_directory(int directory, const char* path, uint64_t* made_bytes) noexcept nogil:
@@ -77,13 +93,22 @@ cdef int _make_directory(int directory, const char* path, uint64_t* made_bytes) 
     return 0
 
 
-cdef int file_open(int directory, const uint8_t* cid, bint create, uint64_t* made_bytes) noexcept nogil:
-    # A descriptor; `made_bytes` gets what new directories take on disk.
+cdef int file_open(
+    int directory, const uint8_t* cid, bint create, bint old_too, uint64_t* made_bytes
+) noexcept nogil:
+    # A descriptor; `made_bytes` gets what a new directory takes on disk.
     cdef char path[CID_PATH_BYTES]
+    cdef char old[CID_PATH_BYTES]
     cdef int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (O_CREAT if create else 0)
     cdef int fd, rc
     file_path(cid, path)
     made_bytes[0] = 0
+    if old_too:
+        # Mostly there is none.  Who lost the race against the walk finds the file moved.  Where it cannot be moved no
+        # second file is begun beside it: two would each have a part of the blocks.
+        _old_path(path, old)
+        if renameat(directory, old, directory, path) < 0 and errno != ENOENT and errno != ENOTDIR:
+            return -errno
     fd = openat(directory, path, flags, 0o600)
     if fd >= 0:
         return fd
@@ -92,20 +117,22 @@ cdef int file_open(int directory, const uint8_t* cid, bint create, uint64_t* mad
     path[2] = 0
     rc = _make_directory(directory, path, made_bytes)
     path[2] = c"/"
-    path[5] = 0
-    if rc == 0:
-        rc = _make_directory(directory, path, made_bytes)
-    path[5] = c"/"
     if rc < 0:
         return rc
     fd = openat(directory, path, flags, 0o600)
     return fd if fd >= 0 else -errno
 
 
-cdef int file_unlink(int directory, const uint8_t* cid) noexcept nogil:
+cdef int file_unlink(int directory, const uint8_t* cid, bint old_too) noexcept nogil:
     # Gone already is as good.
     cdef char path[CID_PATH_BYTES]
+    cdef char old[CID_PATH_BYTES]
     file_path(cid, path)
+    if old_too:
+        # The old place first: what the walk moves meanwhile is found at the new one.
+        _old_path(path, old)
+        if unlinkat(directory, old, 0) < 0 and errno != ENOENT and errno != ENOTDIR:
+            return -errno
     if unlinkat(directory, path, 0) < 0 and errno != ENOENT:
         return -errno
     return 0
@@ -225,21 +252,44 @@ cdef uint64_t _directory_bytes(int parent, const char* name) noexcept nogil:
     return <uint64_t>found.st_blocks * STAT_BLOCK if fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW) == 0 else 0
 
 
+cdef void _remove(int parent, const char* name) noexcept nogil:
+    # Nobody but the store makes anything here: what it does not know by name is in the way.
+    if unlinkat(parent, name, 0) < 0:
+        unlinkat(parent, name, AT_REMOVEDIR)
+
+
+cdef int _unlisted(int parent, const char* name) noexcept nogil:
+    # Right after _open_directory failed.  What cannot be looked into may be full of files: then the walk is not over.
+    cdef int rc = -errno
+    if rc == -ENOTDIR:
+        _remove(parent, name)
+    return 0 if rc == -ENOENT or rc == -ENOTDIR else rc
+
+
 cdef bint _special(const char* name) noexcept nogil:
     return name[0] == c"." and (name[1] == 0 or (name[1] == c"." and name[2] == 0))
 
 
-cdef int _walk_leaf(
-    int directory, const char* path, const uint8_t* prefix, bint stat_files, walk_fn met, void* context
+cdef int _meet(
+    int parent, const char* name, const uint8_t* cid, bint stat_files, walk_fn met, void* context
 ) noexcept nogil:
-    cdef DIR* listing = _open_directory(directory, path)
-    cdef dirent* item
     cdef struct_stat found
+    cdef uint64_t disk_bytes = 0
+    if stat_files and fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW) == 0:
+        disk_bytes = <uint64_t>found.st_blocks * STAT_BLOCK
+    return met(context, cid, disk_bytes)
+
+
+cdef int _walk_old(
+    int upper, const char* name, const uint8_t* prefix, bint stat_files, walk_fn met, void* context
+) noexcept nogil:
+    # A directory of format 2: its files go up, then it goes.
+    cdef DIR* listing = _open_directory(upper, name)
+    cdef dirent* item
     cdef uint8_t cid[16]
     cdef int rc = 0
-    cdef uint64_t disk_bytes
     if listing == NULL:
-        return 0
+        return _unlisted(upper, name)
     while rc == 0:
         item = readdir(listing)
         if item == NULL:
@@ -247,13 +297,41 @@ cdef int _walk_leaf(
         if _special(item.d_name):
             continue
         if not _parse_hex(item.d_name, 32, cid) or cid[0] != prefix[0] or cid[1] != prefix[1]:
-            # Nobody but the store makes files here: what it does not know by name is in the way.
-            unlinkat(dirfd(listing), item.d_name, 0)
+            _remove(dirfd(listing), item.d_name)
             continue
-        disk_bytes = 0
-        if stat_files and fstatat(dirfd(listing), item.d_name, &found, AT_SYMLINK_NOFOLLOW) == 0:
-            disk_bytes = <uint64_t>found.st_blocks * STAT_BLOCK
-        rc = met(context, cid, disk_bytes)
+        if renameat(dirfd(listing), item.d_name, upper, item.d_name) < 0 and errno != ENOENT:
+            rc = -errno     # nothing is lost: the next start tries again
+        else:
+            rc = _meet(upper, item.d_name, cid, stat_files, met, context)
+    closedir(listing)
+    if rc == 0:
+        unlinkat(upper, name, AT_REMOVEDIR)
+    return rc
+
+
+cdef int _walk_directory(
+    int directory, const char* path, uint8_t first, bint stat_files, walk_fn met, void* context
+) noexcept nogil:
+    cdef DIR* listing = _open_directory(directory, path)
+    cdef dirent* item
+    cdef uint8_t cid[16]
+    cdef int rc = 0
+    if listing == NULL:
+        return _unlisted(directory, path)
+    while rc == 0:
+        item = readdir(listing)
+        if item == NULL:
+            break
+        if _special(item.d_name):
+            continue
+        if _parse_hex(item.d_name, 32, cid) and cid[0] == first:
+            # One that was moved up since this listing began may be met twice: that changes nothing.
+            rc = _meet(dirfd(listing), item.d_name, cid, stat_files, met, context)
+        elif _parse_hex(item.d_name, 2, cid + 1):
+            cid[0] = first
+            rc = _walk_old(dirfd(listing), item.d_name, cid, stat_files, met, context)
+        else:
+            _remove(dirfd(listing), item.d_name)
     closedir(listing)
     return rc
 
@@ -261,12 +339,10 @@ cdef int _walk_leaf(
 cdef int files_walk(
     int directory, bint stat_files, uint64_t* directory_bytes, walk_fn met, void* context
 ) noexcept nogil:
-    # Every file once (disk_bytes 0 unless stat_files), whatever is not a cache file removed; sums the directories.
+    # Every file (disk_bytes 0 unless stat_files), whatever is not a cache file removed; sums the directories.
     cdef DIR* upper = _open_directory(directory, b".")
-    cdef DIR* lower
     cdef dirent* item
-    cdef uint8_t prefix[2]
-    cdef char path[6]
+    cdef uint8_t first
     cdef int rc = 0
     directory_bytes[0] = 0
     if upper == NULL:
@@ -277,33 +353,26 @@ cdef int files_walk(
             break
         if _special(item.d_name):
             continue
-        if not _parse_hex(item.d_name, 2, prefix):
-            unlinkat(directory, item.d_name, 0)
+        if not _parse_hex(item.d_name, 2, &first):
+            _remove(directory, item.d_name)
             continue
-        path[0] = item.d_name[0]
-        path[1] = item.d_name[1]
-        path[2] = 0
-        directory_bytes[0] += _directory_bytes(directory, path)
-        lower = _open_directory(directory, path)
-        while rc == 0 and lower != NULL:
-            item = readdir(lower)
-            if item == NULL:
-                break
-            if _special(item.d_name):
-                continue
-            if not _parse_hex(item.d_name, 2, prefix + 1):
-                unlinkat(dirfd(lower), item.d_name, 0)
-                continue
-            path[2] = c"/"
-            path[3] = item.d_name[0]
-            path[4] = item.d_name[1]
-            path[5] = 0
-            directory_bytes[0] += _directory_bytes(directory, path)
-            rc = _walk_leaf(directory, path, prefix, stat_files, met, context)
-        if lower != NULL:
-            closedir(lower)
+        rc = _walk_directory(directory, item.d_name, first, stat_files, met, context)
+        directory_bytes[0] += _directory_bytes(directory, item.d_name)
     closedir(upper)
     return rc
+
+
+cdef uint64_t files_directory_bytes(int directory) noexcept nogil:
+    # What the directories take now.  They grow as files come, by a block at a time, and nothing tells.
+    cdef char path[3]
+    cdef uint64_t total = 0
+    cdef int first
+    for first in range(256):
+        path[0] = HEX[first >> 4]
+        path[1] = HEX[first & 15]
+        path[2] = 0
+        total += _directory_bytes(directory, path)
+    return total
 
 
 def cid_path(cid):

@@ -23,10 +23,10 @@ cdef enum:
     SEAL_BYTES = 8
     HEAD_BYTES = 48             # of a PUT, before its CRCs
     COUNT_AT = 112              # of a long PUT: how many CRCs it has
-    THIS_FORMAT = 2     # written
-    # Releases that read at least this format may read what we write: format 1 had one CRC a block and no long PUT, so
-    # its readers keep files of one piece and skip the others.
-    OLDEST_READER = 1
+    # Releases that read at least this format may read what we write.  Records are those of format 2, but cache files
+    # lie elsewhere (blockfiles): its readers would remove them all.  What format 1 wrote is read as well: it had one
+    # CRC a block and no long PUT, so its files of one piece are kept and the others skipped.
+    OLDEST_READER = 3
 
 FORMAT_VERSION = THIS_FORMAT
 

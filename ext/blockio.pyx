@@ -67,7 +67,7 @@ from jindopy._ext.pthreads cimport pthread_cond_signal, pthread_mutex_lock, pthr
 
 cdef enum:
     DISK_UNIT = 4096
-    NEW_FILE_BYTES = 12288      # two directories and an extent block at worst
+    NEW_FILE_BYTES = 12288      # a directory, or two blocks more for one that grows, and an extent block at worst
 
 
 cdef enum RunKind:
@@ -308,7 +308,7 @@ cdef int _rehome(Store* store, Entry* entry) noexcept nogil:
     fd = handle_detach(store, entry)
     pthread_mutex_unlock(&store.lock)
     descriptor_close(fd)
-    file_unlink(store.tiers[level].files, entry.cid)
+    file_unlink(store.tiers[level].files, entry.cid, store.tiers[level].old_layout)
     pthread_mutex_lock(&store.lock)
     table_disk(&store.table, entry, 0)
     entry.level = <unsigned char>(level + 1)

@@ -17,7 +17,7 @@ snapshots are done by one thread at a time (the store's maintenance lock).
 from libc.errno cimport ENOENT, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from jindopy._ext.blockfiles cimport file_read, file_write
 from jindopy._ext.blockindex cimport (
@@ -28,6 +28,7 @@ from jindopy._ext.blockindex cimport (
     ROLE_LOG,
     ROLE_SNAPSHOT,
     SLOT_BYTES,
+    THIS_FORMAT,
     Header,
     HeaderRole,
     HeaderState,
@@ -47,6 +48,7 @@ from jindopy._ext.linux cimport (
     O_RDWR,
     O_TRUNC,
     close,
+    fdatasync,
     fstat,
     fsync,
     ftruncate,
@@ -128,6 +130,7 @@ cdef int _replay(
                 journal.stale = True
             else:
                 directory_bytes[0] = header.directory_bytes or directory_bytes[0]
+                journal.stale |= header.format_version < THIS_FORMAT
                 journal.stale |= role == ROLE_LOG and memcmp(header.boot, journal.boot, 16) != 0
             at = SLOT_BYTES
         while at + SLOT_BYTES <= got and rc == 0:
@@ -167,6 +170,24 @@ cdef int _new_file(
     return fd
 
 
+cdef int _take_over(int log_fd) noexcept nogil:
+    # Before anything in the directory changes: an older release must not take it for its own any more.  The log is what
+    # every reader has to look at, and one sector is written whole or not at all.
+    cdef Header header
+    cdef uint8_t boot[16]
+    cdef uint8_t slot[SLOT_BYTES]
+    cdef int64_t rc = file_read(log_fd, <char*>slot, SLOT_BYTES, 0)
+    if rc < SLOT_BYTES or header_decode(slot, ROLE_LOG, &header) != HEADER_GOOD or header.format_version >= THIS_FORMAT:
+        return 0
+    memcpy(boot, header.boot, 16)
+    header_fill(&header, ROLE_LOG, boot, header.directory_bytes)
+    header_encode(&header, slot)
+    rc = file_write(log_fd, <char*>slot, SLOT_BYTES, 0)
+    if rc >= 0 and fdatasync(log_fd) < 0:
+        rc = -errno
+    return <int>rc if rc < 0 else 0
+
+
 cdef int journal_open(
     Journal* journal, int directory, uint64_t* directory_bytes, apply_fn apply, void* context
 ) noexcept nogil:
@@ -200,6 +221,9 @@ cdef int journal_open(
             return -errno
         if fstat(journal.log_fd, &found) == 0 and <uint64_t>found.st_size > size:
             ftruncate(journal.log_fd, size)     # half a slot; a failure leaves what the next write covers
+        rc = _take_over(journal.log_fd)
+        if rc < 0:
+            return rc
     if journal.log_fd < 0:
         return journal.log_fd
     journal.log_bytes = size

@@ -238,7 +238,8 @@ cdef int handle_attach(
     cdef int surplus = -1
     cdef int rc = 0
     cdef Handle* handle
-    cdef int fd = file_open(store.tiers[entry.level].files, entry.cid, create, &made_bytes)
+    cdef Tier* tier = &store.tiers[entry.level]
+    cdef int fd = file_open(tier.files, entry.cid, create, tier.old_layout, &made_bytes)
     if fd < 0:
         return fd
     live_count(1, 1)

@@ -58,12 +58,13 @@ cdef enum:
 
 cdef int _sync_one(Store* store, Entry* entry, Handle* handle) noexcept nogil:
     # fdatasync one file, through its handle if it is open.
+    cdef Tier* tier = &store.tiers[entry.level]
     cdef uint64_t made_bytes
     cdef int fd
     cdef int rc = 0
     if handle != NULL:
         return 0 if fdatasync(handle.fd) == 0 else -errno
-    fd = file_open(store.tiers[entry.level].files, entry.cid, False, &made_bytes)
+    fd = file_open(tier.files, entry.cid, False, tier.old_layout, &made_bytes)
     if fd < 0:
         return 0 if fd == -ENOENT else fd
     live_count(1, 1)

@@ -87,7 +87,7 @@ class Client:
 
     def cache_files(self) -> list[Path]:
         """Files that hold cached bytes."""
-        return [path for path in pagecache.files_below(self.cache_dir) if path.parent.parent.parent.parent.name == "v1"]
+        return [path for path in pagecache.files_below(self.cache_dir) if path.parent.parent.parent.name == "v1"]
 
     def end(self) -> None:
         """Take the mount away whatever state it is in; never fails."""

@@ -5,6 +5,7 @@ cdef enum:
     SLOT_BYTES = 64
     RECORD_BYTES_MAX = 128
     PUT_CRCS = 8
+    THIS_FORMAT = 3         # written; blockindex.pyx has what each one brought
 
 cdef enum RecordKind:
     RECORD_BAD = 0

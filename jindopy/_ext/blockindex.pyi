@@ -29,6 +29,6 @@ def decode_record(slots: bytes) -> IndexRecord | None:
     """The record in these bytes, None when they are damaged or not just one record."""
 
 def encode_header(
-    snapshot: bool, boot: bytes, directory_bytes: int = 0, format_version: int = 2, min_reader: int = 1
+    snapshot: bool, boot: bytes, directory_bytes: int = 0, format_version: int = 3, min_reader: int = 3
 ) -> bytes:
     """The first 64 bytes of a log or a snapshot."""

@@ -45,6 +45,7 @@ cdef struct Tier:
     uint64_t reserved_bytes     # of puts in flight
     uint64_t evicted_bytes
     uint32_t evictions          # victims whose space is not free yet
+    bint old_layout             # until the first walk is over: files may lie where format 2 had them
     bint restat                 # after another boot: disk_bytes of entries are hearsay
     Journal journal
 

@@ -1,6 +1,6 @@
 """The block store: one sparse file per object version, with checksums of its 1 MiB blocks and a crash-safe index.
 
-On disk, below each tier's directory: ``v1/<tier>/<cid[:2]>/<cid[2:4]>/<cid>`` (hex) holds object bytes at object
+On disk, below each tier's directory: ``v1/<tier>/<cid[:2]>/<cid>`` (hex) holds object bytes at object
 offsets, holes where nothing is cached; ``v1/index.log`` and ``v1/index.snap`` say which blocks are there and their
 CRCs (docs/FORMATS.md).  Reads, writes, CRC and waits run without the GIL.
 

@@ -14,6 +14,7 @@ cdef extern from "<pthread.h>" nogil:
 cdef extern from "<fcntl.h>" nogil:
     enum:
         AT_FDCWD
+        AT_REMOVEDIR
         AT_SYMLINK_NOFOLLOW
         FALLOC_FL_KEEP_SIZE
         FALLOC_FL_PUNCH_HOLE

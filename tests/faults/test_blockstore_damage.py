@@ -174,7 +174,7 @@ def test_a_newer_format_is_left_alone(tmp_path: Path, name: str) -> None:
     heal(store, range(3))
     store.close()
     index = tmp_path / "v1" / name
-    index.write_bytes(encode_header(name == "index.snap", bytes(16), format_version=4, min_reader=3) + b"?" * 640)
+    index.write_bytes(encode_header(name == "index.snap", bytes(16), format_version=5, min_reader=4) + b"?" * 640)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
     with pytest.raises(FormatTooNew, match="newer release"):
         start(tmp_path)
@@ -229,7 +229,7 @@ def test_a_format_that_only_says_it_is_newer_is_read(tmp_path: Path) -> None:
     heal(store, range(3))
     store.close()
     index = tmp_path / "v1" / "index.snap"
-    header = encode_header(True, bytes(16), format_version=3, min_reader=2)
+    header = encode_header(True, bytes(16), format_version=4, min_reader=3)
     index.write_bytes(header + index.read_bytes()[64:])
     store = start(tmp_path)
     assert heal(store, range(3)) == 0

@@ -93,7 +93,7 @@ def test_anything_with_a_good_checksum_is_decoded_without_harm(body: bytes, kind
 
 def test_a_header_is_what_the_document_says() -> None:
     boot = bytes(range(16))
-    body = struct.pack("<8sHHB3x16sQ16x", b"JINDOIDX", FORMAT_VERSION, 1, 2, boot, 4096)
+    body = struct.pack("<8sHHB3x16sQ16x", b"JINDOIDX", FORMAT_VERSION, 3, 2, boot, 4096)
     assert encode_header(True, boot, 4096) == body + struct.pack("<Q", crc64(body))
 
 
