@@ -24,6 +24,9 @@ def main(arguments: list[str]) -> int:
     if len(rest) > 1 or any(argument.startswith("-") for argument in rest):
         sys.stderr.write("usage: python -m jindopy.kube.api [--check] [FOLDER]\n")
         return 2
+    if not rest and not FOLDER.is_dir():
+        sys.stderr.write("this is no checkout: name the FOLDER\n")
+        return 2
     folder = Path(rest[0]) if rest else FOLDER
     wanted = {file_name(kind): manifest(kind) for kind in KINDS}
     present = {path.name for path in folder.glob("*.yaml")}

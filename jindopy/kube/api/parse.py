@@ -13,7 +13,6 @@ for keys are sometimes written into options.  Quotes are short, and at most ``PR
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import functools
 import re
@@ -159,17 +158,23 @@ class _Reader:
         low, high = _RANGES[shape.rule.format]
         if shape.rule.minimum is not None:
             low = shape.rule.minimum
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
             return self.wrong(path, f"expected {_expected(shape)}, got {_shown(value)}")
+        if value > high:
+            return self.wrong(path, f"expected {_expected(shape)} of at most {high}, got {_shown(value)}")
         return value
 
     def read_int_or_string(self, shape: Shape, value: object, path: str) -> Any:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, str):
             if _keeps_to(shape.rule.pattern, value):
                 return value
         elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < _SAFE_INTEGER:
             return value
-        return self.wrong(path, f"expected {_expected(shape)}, got {_shown(value)}")
+        # cpu: 0.5 is a quantity in a pod, which the API server decodes itself, and none in a custom resource.
+        quotes = _quotes_help(value) if isinstance(value, float) else ""
+        return self.wrong(path, f"expected {_expected(shape)}, got {_shown(value)}{quotes}")
 
     def read_boolean(self, shape: Shape, value: object, path: str) -> Any:
         return (
@@ -290,9 +295,7 @@ def to_mapping(model: object) -> dict[str, Any]:
 def _is_written(member: Member, value: object) -> bool:
     if member.required or member.defaulted:
         return True
-    default = member.default
-    # False and 0 are equal for Python, and so are () and nothing else: the type tells them apart.
-    return default is dataclasses.MISSING or default is None or value != default
+    return member.default is None or value != member.default
 
 
 def _plain(shape: Shape, value: Any) -> Any:
