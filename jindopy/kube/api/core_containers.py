@@ -111,6 +111,7 @@ class Lifecycle:
 
     post_start: LifecycleHandler | None = None
     pre_stop: LifecycleHandler | None = None
+    stop_signal: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +165,17 @@ class VolumeMount:
     name: str
     mount_propagation: str | None = None
     read_only: bool | None = None
+    recursive_read_only: str | None = None
     sub_path: str | None = None
     sub_path_expr: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppArmorProfile:
+    """Which AppArmor profile confines a container."""
+
+    type: str
+    localhost_profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +219,7 @@ class SecurityContext:
     """What a container may do."""
 
     allow_privilege_escalation: bool | None = None
+    app_armor_profile: AppArmorProfile | None = None
     capabilities: Capabilities | None = None
     privileged: bool | None = None
     proc_mount: str | None = None

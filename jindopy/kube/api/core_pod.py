@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from jindopy.kube.api.core_containers import Container, SeccompProfile, SeLinuxOptions, WindowsOptions
-from jindopy.kube.api.core_references import LocalObjectReference
+from jindopy.kube.api.core_containers import AppArmorProfile, Container, SeccompProfile, SeLinuxOptions, WindowsOptions
+from jindopy.kube.api.core_references import LocalObjectReference, ResourceRequirements
 from jindopy.kube.api.core_scheduling import Affinity, Toleration, TopologySpreadConstraint
 from jindopy.kube.api.core_sources import Volume
 from jindopy.kube.api.fields import Int32, Int64, Quantity, Rule
@@ -72,6 +72,8 @@ class PodResourceClaim:
     """A claim that containers of a pod may use."""
 
     name: str
+    resource_claim_name: str | None = None
+    resource_claim_template_name: str | None = None
     source: ResourceClaimSource | None = None
 
 
@@ -94,14 +96,17 @@ class Sysctl:
 class PodSecurityContext:
     """What all containers of a pod may do."""
 
+    app_armor_profile: AppArmorProfile | None = None
     fs_group: Int64 | None = None
     fs_group_change_policy: str | None = None
     run_as_group: Int64 | None = None
     run_as_non_root: bool | None = None
     run_as_user: Int64 | None = None
+    se_linux_change_policy: str | None = None
     se_linux_options: SeLinuxOptions | None = None
     seccomp_profile: SeccompProfile | None = None
     supplemental_groups: tuple[Int64, ...] = ()
+    supplemental_groups_policy: str | None = None
     sysctls: tuple[Sysctl, ...] = ()
     windows_options: WindowsOptions | None = None
 
@@ -135,6 +140,7 @@ class PodSpec:
     priority_class_name: str | None = None
     readiness_gates: tuple[ReadinessGate, ...] = ()
     resource_claims: Annotated[tuple[PodResourceClaim, ...], Rule(list_keys=("name",))] = ()
+    resources: ResourceRequirements | None = None
     restart_policy: str | None = None
     runtime_class_name: str | None = None
     scheduler_name: str | None = None

@@ -60,6 +60,7 @@ class ResourceClaim:
     """A claim of the pod that a container uses."""
 
     name: str
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from jindopy.kube.api.core_volumes import (
     GitRepoVolume,
     GlusterfsVolume,
     HostPathVolume,
+    ImageVolume,
     IscsiVolume,
     NfsVolume,
     PhotonVolume,
@@ -179,6 +180,7 @@ class VolumeSource:
     git_repo: GitRepoVolume | None = None
     glusterfs: GlusterfsVolume | None = None
     host_path: HostPathVolume | None = None
+    image: ImageVolume | None = None
     iscsi: IscsiVolume | None = None
     nfs: NfsVolume | None = None
     persistent_volume_claim: ClaimVolume | None = None

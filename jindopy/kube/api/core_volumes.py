@@ -178,6 +178,14 @@ class HostPathVolume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageVolume:
+    """What a container image holds, as files."""
+
+    pull_policy: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IscsiVolume:
     """A disk by iSCSI."""
 
