@@ -195,6 +195,22 @@ def test_no_message_holds_what_may_be_a_secret() -> None:
     assert len(told) == 2 and not [line for line in told if SECRET in line or "12345678" in line]
 
 
+def test_a_model_that_is_logged_shows_no_value_that_may_be_a_secret() -> None:
+    options = {"fs.oss.accessKeySecret": SECRET}
+    mounts = [{"mountPoint": "oss://b/", "options": options}]
+    one = dataset({"mounts": mounts, "sharedOptions": options})
+    one["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(one)}
+    parts = {"env": options, "properties": options}
+    two = runtime({"fuse": parts, "master": parts, "worker": parts, "properties": options})
+    env = [{"name": "KEY", "value": SECRET}]
+    script = {"source": f"export KEY={SECRET}", "env": env}
+    spec = {"dataset": {"name": "d", "mountPath": "/d"}, "processor": {"script": script}}
+    for source in (one, two, {"apiVersion": API_VERSION, "kind": "DataProcess", "spec": spec}):
+        parsed = load(source)
+        assert SECRET in json.dumps(to_mapping(parsed.resource))
+        assert SECRET not in repr(parsed)
+
+
 def test_a_new_status_has_all_that_is_required() -> None:
     """What is required of a status binds the first write too."""
     written = to_mapping(RuntimeStatus())

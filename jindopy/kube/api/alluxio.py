@@ -19,13 +19,13 @@ from jindopy.kube.api.shared import ImageVersion, Network, PodMetadata, RuntimeM
 class AlluxioPart:
     """What all parts have."""
 
-    env: Annotated[Mapping[str, str], "Environment of the container."] = field(default_factory=dict)
+    env: Annotated[Mapping[str, str], "Environment of the container."] = field(default_factory=dict, repr=False)
     image_pull_secrets: Annotated[tuple[LocalObjectReference, ...], "Secrets for pulling the image."] = ()
     jvm_options: Annotated[tuple[str, ...], "Options of the Java machine; ours has none."] = ()
     network_mode: Annotated[Network, "Network of the pods; empty means HostNetwork."] = ""
     node_selector: Annotated[Mapping[str, str], "Labels of the nodes to run on."] = field(default_factory=dict)
     pod_metadata: Annotated[PodMetadata | None, "Labels and annotations of the pods."] = None
-    properties: Annotated[Mapping[str, str], "Settings in Alluxio's names."] = field(default_factory=dict)
+    properties: Annotated[Mapping[str, str], "Settings in Alluxio's names."] = field(default_factory=dict, repr=False)
     resources: Annotated[ResourceRequirements | None, "Limits and requests."] = None
     volume_mounts: Annotated[tuple[VolumeMount, ...], "Volumes of spec.volumes within the container."] = ()
 
@@ -54,7 +54,7 @@ class AlluxioFuse(AlluxioPart):
 class InitUsers:
     """The container that makes the user to run as."""
 
-    env: Annotated[Mapping[str, str], "Environment of the container."] = field(default_factory=dict)
+    env: Annotated[Mapping[str, str], "Environment of the container."] = field(default_factory=dict, repr=False)
     image: Annotated[str, "Name of the image."] = ""
     image_pull_policy: Annotated[str, "Always, IfNotPresent or Never."] = ""
     image_tag: Annotated[str, "Tag of the image."] = ""
@@ -87,7 +87,7 @@ class AlluxioRuntimeSpec:
     management: Annotated[RuntimeManagement | None, "What the runtime does of itself."] = None
     master: Annotated[AlluxioComponent | None, "The masters."] = None
     pod_metadata: Annotated[PodMetadata | None, "Labels and annotations of all pods."] = None
-    properties: Annotated[Mapping[str, str], "Settings in Alluxio's names."] = field(default_factory=dict)
+    properties: Annotated[Mapping[str, str], "Settings in Alluxio's names."] = field(default_factory=dict, repr=False)
     replicas: Annotated[Int32 | None, "How many workers."] = None
     run_as: Annotated[User | None, "User of the pods."] = None
     tieredstore: Annotated[TieredStore | None, "The cache of one worker."] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from jindopy.kube.api.core_references import FieldSelector, KeySelector, ResourceFieldSelector, ResourceRequirements
@@ -24,7 +24,7 @@ class EnvVar:
     """A variable of the environment."""
 
     name: str
-    value: str | None = None
+    value: str | None = field(default=None, repr=False)
     value_from: EnvVarSource | None = None
 
 
@@ -58,7 +58,7 @@ class HttpHeader:
     """A header of a request."""
 
     name: str
-    value: str
+    value: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

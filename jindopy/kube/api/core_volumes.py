@@ -128,7 +128,7 @@ class FlexVolume:
 
     driver: str
     fs_type: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
     read_only: bool | None = None
     secret_ref: LocalObjectReference | None = None
 

@@ -61,7 +61,7 @@ class DatasetSpec:
         tuple[EncryptOption, ...], "Options of all mounts whose values are in Secrets."
     ] = ()
     shared_options: Annotated[Mapping[str, str], "Options of all mounts; those of a mount win."] = field(
-        default_factory=dict
+        default_factory=dict, repr=False
     )
     tolerations: Annotated[tuple[Toleration, ...], "Taints of nodes that do not keep the cache away."] = ()
 

@@ -11,6 +11,9 @@ snake_case here and camelCase on the wire, ``Rule(wire=...)`` where that does no
 ...]`` is a list, ``Mapping[str, X]`` a map, another model an object; absent is None where absent and empty differ, else
 the empty value.
 
+Fields where users may write keys in plain text (options, environment, annotations) have ``repr=False``: whoever logs a
+model logs no secret.
+
 ``members(model)`` turns that into ``Member``s with a ``Shape`` each, once per model.  Models never contain themselves,
 so whatever follows shapes ends at the depth of the deepest model, whatever the input.
 """

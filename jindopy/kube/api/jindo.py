@@ -21,13 +21,13 @@ class JindoComponent:
     """The masters, or the workers."""
 
     disabled: Annotated[bool, "Run none."] = False
-    env: Annotated[Mapping[str, str], "Environment of the container."] = field(default_factory=dict)
+    env: Annotated[Mapping[str, str], "Environment of the container."] = field(default_factory=dict, repr=False)
     image_pull_secrets: Annotated[tuple[LocalObjectReference, ...], "Secrets for pulling the image."] = ()
     labels: Annotated[Mapping[str, str], "Labels of the pods."] = field(default_factory=dict)
     node_selector: Annotated[Mapping[str, str], "Labels of the nodes to run on."] = field(default_factory=dict)
     pod_metadata: Annotated[PodMetadata | None, "Labels and annotations of the pods."] = None
     ports: Annotated[Mapping[str, int], "Ports by name."] = field(default_factory=dict)
-    properties: Annotated[Mapping[str, str], "Settings in Jindo's names."] = field(default_factory=dict)
+    properties: Annotated[Mapping[str, str], "Settings in Jindo's names."] = field(default_factory=dict, repr=False)
     replicas: Annotated[Int32 | None, Rule(minimum=1), "How many; three masters are highly available."] = None
     resources: Annotated[ResourceRequirements | None, "Limits and requests."] = None
     tolerations: Annotated[tuple[Toleration, ...], "Taints of nodes that do not keep the pods away."] = ()
@@ -49,7 +49,7 @@ class JindoFuse:
     args: Annotated[tuple[str, ...], "Arguments of the mount, in place of the usual ones."] = ()
     clean_policy: Annotated[str, "When they go: OnRuntimeDeleted, OnDemand or OnFuseChanged."] = ""
     disabled: Annotated[bool, "Run none."] = False
-    env: Annotated[Mapping[str, str], "Environment of the container."] = field(default_factory=dict)
+    env: Annotated[Mapping[str, str], "Environment of the container."] = field(default_factory=dict, repr=False)
     image: Annotated[str, "Name of the image."] = ""
     image_pull_policy: Annotated[str, "Always, IfNotPresent or Never."] = ""
     image_pull_secrets: Annotated[tuple[LocalObjectReference, ...], "Secrets for pulling the image."] = ()
@@ -59,7 +59,7 @@ class JindoFuse:
     metrics: Annotated[FuseMetrics | None, "Figures for Prometheus."] = None
     node_selector: Annotated[Mapping[str, str], "Labels of the nodes that mount."] = field(default_factory=dict)
     pod_metadata: Annotated[PodMetadata | None, "Labels and annotations of the pods."] = None
-    properties: Annotated[Mapping[str, str], "Settings in Jindo's names."] = field(default_factory=dict)
+    properties: Annotated[Mapping[str, str], "Settings in Jindo's names."] = field(default_factory=dict, repr=False)
     resources: Annotated[ResourceRequirements | None, "Limits and requests."] = None
     tolerations: Annotated[tuple[Toleration, ...], "Taints of nodes that do not keep the pods away."] = ()
 
@@ -78,7 +78,7 @@ class JindoRuntimeSpec:
     master: Annotated[JindoComponent | None, "The masters."] = None
     networkmode: Annotated[Network, "Network of the pods; empty means HostNetwork."] = ""
     pod_metadata: Annotated[PodMetadata | None, "Labels and annotations of all pods."] = None
-    properties: Annotated[Mapping[str, str], "Settings in Jindo's names."] = field(default_factory=dict)
+    properties: Annotated[Mapping[str, str], "Settings in Jindo's names."] = field(default_factory=dict, repr=False)
     replicas: Annotated[Int32 | None, "How many workers."] = None
     run_as: Annotated[User | None, "User of the pods."] = None
     secret: Annotated[str, "Secret with AccessKeyId, AccessKeySecret and SecurityToken, read again as it changes."] = ""

@@ -39,7 +39,7 @@ class DataLoadSpec:
     load_metadata: Annotated[bool, "List the storage again first."] = False
     node_selector: Annotated[Mapping[str, str], "Labels of the nodes to run on."] = field(default_factory=dict)
     options: Annotated[Mapping[str, str], "Options, for example threadNum, filter or loadMetadataOnly."] = field(
-        default_factory=dict
+        default_factory=dict, repr=False
     )
     pod_metadata: Annotated[PodMetadata | None, "Labels and annotations of the pod."] = None
     policy: Annotated[Policy, DEFAULTED, "Once, by schedule, or when something happens."] = "Once"

@@ -31,7 +31,7 @@ class ObjectMeta:
     """Identity, labels and lifetime of an object."""
 
     open_ended: ClassVar[bool] = True
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict, repr=False)
     creation_timestamp: Time | None = None
     deletion_timestamp: Time | None = None
     finalizers: tuple[str, ...] = ()

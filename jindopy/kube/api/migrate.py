@@ -51,8 +51,10 @@ class DataMigrateSpec:
     image_pull_policy: Annotated[str, "Always, IfNotPresent or Never."] = ""
     image_tag: Annotated[str, "Tag of the image."] = ""
     node_selector: Annotated[Mapping[str, str], "Labels of the nodes to run on."] = field(default_factory=dict)
-    options: Annotated[Mapping[str, str], "Options of the copy."] = field(default_factory=dict)
-    parallel_options: Annotated[Mapping[str, str], "Options of a copy by several pods."] = field(default_factory=dict)
+    options: Annotated[Mapping[str, str], "Options of the copy."] = field(default_factory=dict, repr=False)
+    parallel_options: Annotated[Mapping[str, str], "Options of a copy by several pods."] = field(
+        default_factory=dict, repr=False
+    )
     parallelism: Annotated[Int32, Rule(minimum=1), DEFAULTED, "Pods that copy."] = 1
     pod_metadata: Annotated[PodMetadata | None, "Labels and annotations of the pods."] = None
     policy: Annotated[Policy, DEFAULTED, "Once, by schedule, or when something happens."] = "Once"

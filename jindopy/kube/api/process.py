@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from jindopy.kube.api.core_containers import EnvVar, VolumeMount
@@ -36,7 +36,7 @@ class ProcessorJob:
 class ProcessorScript:
     """A script of the user's."""
 
-    source: Annotated[str, "The script."]
+    source: Annotated[str, "The script."] = field(repr=False)
     command: Annotated[tuple[str, ...], "What runs it, for example bash."] = ()
     env: Annotated[tuple[EnvVar, ...], "Environment of the container."] = ()
     image: Annotated[str, "Name of the image."] = ""

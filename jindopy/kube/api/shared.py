@@ -47,7 +47,7 @@ class Mount:
     ] = ()
     name: Annotated[str, Rule(min_length=0), "Name of the mount, and of its directory where path says nothing."] = ""
     options: Annotated[Mapping[str, str], "Options of the storage, for example fs.oss.endpoint."] = field(
-        default_factory=dict
+        default_factory=dict, repr=False
     )
     path: Annotated[str, "Its place in the tree, if absolute; / is the root."] = ""
     read_only: Annotated[bool, "Nothing is written to it."] = False

@@ -49,7 +49,7 @@ class ThinFuse(ThinPart):
     clean_policy: Annotated[str, "When they go: OnRuntimeDeleted, OnDemand or OnFuseChanged."] = ""
     command: Annotated[tuple[str, ...], "Command of the container."] = ()
     lifecycle: Annotated[Lifecycle | None, "What is done after start and before stop."] = None
-    options: Annotated[Mapping[str, str], "Options of the mount."] = field(default_factory=dict)
+    options: Annotated[Mapping[str, str], "Options of the mount."] = field(default_factory=dict, repr=False)
     pod_metadata: Annotated[PodMetadata | None, "Labels and annotations of the pods."] = None
 
 
