@@ -22,8 +22,8 @@ cdef class KnownFiles:
     cdef Mounted* mounts
     cdef size_t mount_count
 
-    # A lease on the entry of a node's version, made if there is none.  NULL: Python has to look; with `absent_only` also
-    # when every byte of it is cached.
+    # A lease on the entry of a node's version, made if there is none.  NULL: Python has to look; with `absent_only`
+    # also when every byte of it is cached.
     cdef Entry* lease(self, uint64_t nodeid, bint absent_only) noexcept nogil
     cdef void give_back(self, Entry* entry) noexcept nogil
 
