@@ -4,6 +4,7 @@
 #   make demo               a 210 MiB file from a slow bucket, cold and warm
 #   make test [T=PATH]      all tests that this user may run; without root it says what it skipped and why
 #   make lint               style, types, layers, stubs
+#   make generate           jindopy/rpc/v1/gen from the .proto files beside it
 #   make bench [GROUP=...]  figures of speed: read, small, meta, native, cluster, idle, pipelines; without GROUP all of them
 #   make soak               the long loops; the result is kept in bench/soak.json
 #   make clean              removes what the build made, not the virtual environment
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test lint bench soak clean
+.PHONY: help setup demo test lint generate bench soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +29,9 @@ test: setup
 
 lint: setup
 	@scripts/lint.sh
+
+generate: setup
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(PYTHON) scripts/generate.py
 
 bench: export JINDOPY_EXTRAS ?= $(if $(filter-out pipelines,$(GROUP)),,pipelines)
 bench: setup

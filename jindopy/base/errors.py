@@ -18,8 +18,9 @@
     │   │   └── ShortBody         fewer bytes than announced
     │   └── BadAnswer             the peer sent what the protocol does not allow
     ├── DeadlineExceeded          the time given at the edge ran out
-    ├── PeerError                 a server of the data plane; names it
+    ├── PeerError                 another process of the cluster; names it
     │   ├── PeerGone              refused, reset or ended connections
+    │   │   └── MasterAway        the master cannot be asked now
     │   ├── TicketRefused         the ticket is bad, expired, or not for this mount
     │   ├── BadFrame              the peer sent what the protocol does not allow
     │   └── BlockDamaged          a block's bytes are not those its checksum is of
@@ -220,7 +221,7 @@ class DeadlineExceeded(JindoError):
 
 
 class PeerError(JindoError):
-    """A server of the data plane cannot do what is asked."""
+    """Another process of the cluster cannot do what is asked."""
 
     exit_code = EXIT_UNREACHABLE
     fault = Fault.PEER
@@ -230,6 +231,10 @@ class PeerGone(PeerError):
     """Refused, reset or ended connection."""
 
     retryable = True
+
+
+class MasterAway(PeerGone):
+    """The master cannot be asked now: what is known is believed meanwhile, what is not has to wait."""
 
 
 class TicketRefused(PeerError):

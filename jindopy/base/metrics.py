@@ -35,6 +35,13 @@ SYNC_SKIPPED_KEYS = Counter(
 CRC_FAILURES = Counter(
     "jindopy_crc_failures_total", "Blocks whose checksum did not match", ["where"], registry=REGISTRY
 )
+PEER_BYTES = Counter("jindopy_peer_read_bytes_total", "Bytes received from workers", registry=REGISTRY)
+PEER_FAILURES = Counter(
+    "jindopy_peer_failures_total",
+    "Reads that a worker failed; another worker or the storage answered them",
+    ["cause"],  # the error's class name
+    registry=REGISTRY,
+)
 
 
 def value(metric: Counter, **labels: str) -> float:

@@ -9,6 +9,8 @@ Bounds   ``threads`` GETs at a time, of which background work (read-ahead, load)
          the front.  Blocks that the cache would not keep stay in a small memory of recent ones, or a reader with
          128 KiB requests would fetch a block eight times.
 Locks    ``_lock`` guards queue, flights and recents; never held across I/O or waits for memory.
+Peers    Where other machines may have a block (a cluster), they are asked before the storage, block by block in order;
+         whatever they do not bring is fetched from the storage as ever.
 Failure  An error ends the task's remaining flights with that error; the next request starts anew.  Retry of requests
          is the driver layers' business.  VersionChanged and ObjectNotFound reach the reader, who turns them to ESTALE.
          An object whose CRC as a whole is wrong loses all its blocks; who may have handed them on is told.
@@ -21,7 +23,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
 from jindopy._ext.blockstore import CacheFile
 from jindopy._ext.iobuf import BufferPool, FillingBuffer, SealedBuffer
@@ -47,6 +49,27 @@ LANDED_MAX = 1024
 
 SPOILED_MAX = 1024
 """Versions with a wrong CRC whose count is kept while a reader may be between two of their blocks."""
+
+
+class Peers(Protocol):
+    """Other machines that may have blocks."""
+
+    def fetch(
+        self,
+        version: FileVersion,
+        first: int,
+        count: int,
+        pool: BufferPool,
+        deadline: Deadline,
+        land: Callable[[int, SealedBuffer], None],
+        *,
+        background: bool,
+    ) -> None:
+        """Hand blocks from ``first`` on to ``land``, in order and checked; return where the peers can bring no more.
+
+        Never raises for a peer's failure.  VersionChanged and ObjectNotFound are the storage's word.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -76,12 +99,14 @@ class Filler:
         config: FillConfig | None = None,
         *,
         on_object_crc64: Callable[[FileVersion, int], None] | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self._cache = cache
         self._drivers = drivers
         self._pool = pool
         self._config = config or FillConfig()
         self._on_object_crc64 = on_object_crc64
+        self._peers = peers
         self._on_bad_object: Callable[[FileVersion], None] = lambda _: None
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -238,7 +263,7 @@ class Filler:
             if task is None:
                 return
             try:
-                if not self._native.start(task):
+                if self._peers is not None or not self._native.start(task):
                     self.fetch_slowly(task)
             except JindoError as error:
                 self.fail(task, error)
@@ -296,11 +321,24 @@ class Filler:
     def _fetch(self, task: Task) -> None:
         version = task.version
         deadline = Deadline.after(self._config.get_seconds_max)
-        first, end = task.first + task.landed, task.first + task.block_count
-        offset = first * BLOCK_BYTES
-        size = min(end * BLOCK_BYTES, version.size) - offset
+        end = task.first + task.block_count
         lease = self._cache.open(version)
         try:
+            if self._peers is not None:
+                self._peers.fetch(
+                    version,
+                    task.first,
+                    task.block_count,
+                    self._pool,
+                    deadline,
+                    lambda block, sealed: self._store(task, lease, block, sealed, None),
+                    background=task.background,
+                )
+            first = task.first + task.landed
+            if first == end:
+                return
+            offset = first * BLOCK_BYTES
+            size = min(end * BLOCK_BYTES, version.size) - offset
             buffer = self._acquire(version, first, deadline)
             try:
                 driver = self._drivers.driver(version.mount)

@@ -97,6 +97,11 @@ class Pins:
         if self._paths:
             self._wake.set()
 
+    def everything_changed(self) -> None:
+        """It may have."""
+        if self._paths:
+            self._wake.set()
+
     def _follow(self) -> None:
         while self._wake.wait() and not self._closed.is_set():
             self._wake.clear()

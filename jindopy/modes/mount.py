@@ -37,7 +37,7 @@ from jindopy.fuse import mounting
 from jindopy.fuse.transport import Transport, TransportConfig, make_transport
 from jindopy.modes.daemon import Daemon, DaemonFacts
 from jindopy.modes.figures import MemoryUse
-from jindopy.modes.parts import open_parts
+from jindopy.modes.parts import Parts, open_parts
 
 LOG = logging.getLogger("jindopy.mount")
 
@@ -54,8 +54,14 @@ ENDING_SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 class MountProcess:
     """All parts of one mount, made in order and closed in reverse."""
 
-    def __init__(self, settings: MountSettings) -> None:
+    def __init__(
+        self,
+        settings: MountSettings,
+        opener: Callable[[MountSettings, contextlib.ExitStack], Parts] = open_parts,
+    ) -> None:
+        """``opener`` makes what the transport stands on: with an embedded master, or a client of a cluster."""
         self._settings = settings
+        self._open_parts = opener
         self._parts = contextlib.ExitStack()
         self._stopping = threading.Event()
         self._transport: Transport | None = None
@@ -76,7 +82,7 @@ class MountProcess:
 
     def _build(self) -> Transport:
         settings = self._settings
-        parts = open_parts(settings, self._parts)
+        parts = self._open_parts(settings, self._parts)
         vfs = parts.vfs
         transport = make_transport(settings.transport, vfs, self._transport_config())
         transport.mount()

@@ -1,7 +1,7 @@
-"""The parts that every mode with an embedded master shares: drivers, cache, namespace, fill, read path, vfs.
+"""The parts of every mode that reads files: drivers, cache, namespace, fill, read path, vfs.
 
 Made in this order, given to an ExitStack so that they close in reverse; a part that cannot be made undoes those before
-it.  Nothing here knows how requests arrive (FUSE, a Python reader).
+it.  Nothing here knows how requests arrive (FUSE, a Python reader), and ``open_readers`` not where the namespace is.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from jindopy._ext.iobuf import BufferPool
 from jindopy.base.clock import Deadline
 from jindopy.base.errors import CacheFull
 from jindopy.base.ident import MountId, UfsId
-from jindopy.cache.fill import FillConfig, Filler
+from jindopy.cache.fill import Drivers, FillConfig, Filler, Peers
 from jindopy.cache.store import Cache
 from jindopy.config.memory import MemoryShares
 from jindopy.config.settings import CacheTier, MountSettings, UfsMount
+from jindopy.modes.daemon import DaemonMaster
 from jindopy.namespace.mounts import MountRequest
 from jindopy.namespace.service import EmbeddedMaster
 from jindopy.read.neighbours import NeighbourConfig
@@ -81,9 +82,9 @@ def open_ufs(mount: UfsMount, rate: Rate | None = None) -> tuple[Driver, bytes]:
 class Parts(NamedTuple):
     """What a mode builds on."""
 
-    drivers: DriverTable
+    drivers: Drivers
     cache: Cache
-    master: EmbeddedMaster
+    master: DaemonMaster
     pool: BufferPool
     filler: Filler
     reads: ReadPath
@@ -91,7 +92,7 @@ class Parts(NamedTuple):
 
 
 def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
-    """Make all parts; ``stack`` closes them.  Raises what the user has to mend, in one line."""
+    """Make all parts with an embedded master; ``stack`` closes them.  Raises what the user has to mend, in one line."""
     on_exit = stack.callback
     requests = []
     opened: dict[UfsId, Driver] = {}
@@ -110,8 +111,8 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
                 ttl_seconds=settings.ttl_seconds,
             )
         )
-    cache = Cache([_tier_spec(tier) for tier in settings.tiers])
-    on_exit(_close_cache, cache)
+    cache = Cache([tier_spec(tier) for tier in settings.tiers])
+    on_exit(close_cache, cache)
     master = EmbeddedMaster(
         Path(settings.state_dir),
         requests,
@@ -124,6 +125,19 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
     drivers = DriverTable()
     for known in master.mounts():
         drivers.add(known.id, opened[known.ufs_id])
+    return open_readers(settings, stack, drivers, cache, master)
+
+
+def open_readers(
+    settings: MountSettings,
+    stack: contextlib.ExitStack,
+    drivers: Drivers,
+    cache: Cache,
+    master: DaemonMaster,
+    peers: Peers | None = None,
+) -> Parts:
+    """The parts above namespace and storage; ``stack`` closes them."""
+    on_exit = stack.callback
     learner = ChecksumLearner(master)
     on_exit(learner.close)
     shares = settings.memory_shares
@@ -134,6 +148,7 @@ def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:
         pool,
         FillConfig(threads=shares.fetch_threads, recent_bytes=shares.recent_bytes),
         on_object_crc64=learner.learn,
+        peers=peers,
     )
     on_exit(filler.close)
     readahead = ReadAheadConfig(window_bytes_max=settings.read_ahead_bytes_max)
@@ -159,7 +174,7 @@ def _prefetch_config(settings: MountSettings, shares: MemoryShares) -> PrefetchC
     )
 
 
-def _close_cache(cache: Cache) -> None:
+def close_cache(cache: Cache) -> None:
     """Close it; that a full disk has no room for a snapshot of the index costs the next start time and nothing else."""
     try:
         cache.close()
@@ -167,5 +182,6 @@ def _close_cache(cache: Cache) -> None:
         LOG.warning("%s; what is cached stays, the next start reads the whole index", error)
 
 
-def _tier_spec(tier: CacheTier) -> TierSpec:
+def tier_spec(tier: CacheTier) -> TierSpec:
+    """A tier as the block store takes it."""
     return TierSpec(tier.name, tier.path, tier.quota_bytes, tier.high, tier.low, tier.min_free_bytes)

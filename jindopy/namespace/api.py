@@ -103,6 +103,10 @@ class Listener(Protocol):
         """Children of this directory appeared, vanished or changed."""
         ...
 
+    def everything_changed(self) -> None:
+        """News may have been missed: nothing that was answered before holds any more."""
+        ...
+
 
 class SyncProgress(Protocol):
     """Told as a tree is listed; called from several threads."""
@@ -113,7 +117,19 @@ class SyncProgress(Protocol):
 
 
 class MasterApi(Protocol):
-    """The namespace as its users see it.  Raises NamespaceError and UfsError families, DeadlineExceeded."""
+    """The namespace as its users see it.
+
+    Raises NamespaceError and UfsError families, DeadlineExceeded, and MasterAway where it is another process.
+    """
+
+    @property
+    def away(self) -> bool:
+        """Whether it cannot be asked now; calls raise MasterAway at once then."""
+        ...
+
+    def wait_back(self, deadline: Deadline) -> bool:
+        """Wait until it can be asked; False when the time is over."""
+        ...
 
     def mounts(self) -> list[MountInfo]:
         """The mount table."""

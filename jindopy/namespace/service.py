@@ -77,6 +77,13 @@ class EmbeddedMaster:
         self._lister.close()
         self._store.close()
 
+    @property
+    def away(self) -> bool:
+        return False
+
+    def wait_back(self, deadline: Deadline) -> bool:
+        return True
+
     # Mounts and single nodes
 
     def mounts(self) -> list[MountInfo]:

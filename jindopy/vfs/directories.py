@@ -8,6 +8,8 @@ Bounds   One loading per directory, LOADERS at a time; a directory is believed f
 Locks    ``_lock`` guards the map of loadings; each loading has a condition for those who wait on it.  Neither is held
          while the master is asked.
 Failure  The error of a failed loading reaches those who waited for it; what the table knew before stays as it was.
+         While the master is away nothing expires: names and absences that are known are answered from the table, for
+         the others the master is waited for as long as the request may take.
 
 What the kernel may have cached is taken back through a ``KernelNotifier`` when a directory is loaded because the master
 said that it changed.
@@ -24,8 +26,8 @@ from typing import Final, final
 
 from jindopy._ext.inodes import NEGATIVE, InodeTable, NodeAttr
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
-from jindopy.base.errors import DeadlineExceeded, JindoError, NameTooLong, NoSuchEntry, NotADirectory
-from jindopy.base.ident import Inode, Kind, NodeId
+from jindopy.base.errors import DeadlineExceeded, JindoError, MasterAway, NameTooLong, NoSuchEntry, NotADirectory
+from jindopy.base.ident import ROOT_INODE, Inode, Kind, NodeId
 from jindopy.namespace.api import DirPage, MasterApi, Node
 from jindopy.vfs.nodekeeper import NodeKeeper
 from jindopy.vfs.notifier import KernelNotifier, SilentNotifier
@@ -88,6 +90,10 @@ class Directories:
         """The table's time."""
         return int(self._clock.monotonic() * 1e9)
 
+    def _believing_ns(self) -> int:
+        """The time by which answers have expired: none has while nobody could give a newer one."""
+        return 0 if self._master.away else self.now_ns()
+
     def lookup_known(self, parent: NodeId, name: bytes) -> NodeAttr | None:
         """Answer from the table, counting the lookup; None: unknown, ``lookup`` must be asked.
 
@@ -95,7 +101,7 @@ class Directories:
         """
         if len(name) > NAME_BYTES_MAX:
             raise NameTooLong("file name too long")
-        answer = self._table.lookup(parent, name, self.now_ns(), True)
+        answer = self._table.lookup(parent, name, self._believing_ns(), True)
         if isinstance(answer, NodeAttr):
             return answer
         if answer == NEGATIVE:
@@ -104,9 +110,20 @@ class Directories:
 
     def lookup(self, parent: NodeId, name: bytes, deadline: Deadline) -> NodeAttr:
         """The entry, counted; raises NoSuchEntry, NotADirectory, UfsError, DeadlineExceeded."""
-        known = self.lookup_known(parent, name)
-        if known is not None:
-            return known
+        while True:
+            known = self.lookup_known(parent, name)
+            if known is not None:
+                return known
+            try:
+                return self._lookup_loading(parent, name, deadline)
+            except MasterAway:
+                # What is known is asked for once more: now it does not expire.
+                if self._master.away and (known := self.lookup_known(parent, name)) is not None:
+                    return known
+                if not self._master.wait_back(deadline) or deadline.passed:
+                    raise
+
+    def _lookup_loading(self, parent: NodeId, name: bytes, deadline: Deadline) -> NodeAttr:
         loading = self._load(parent)
         give_up = Deadline.after(deadline.bounded(JOIN_SECONDS), self._clock)
         while True:
@@ -155,9 +172,19 @@ class Directories:
 
     def ensure(self, directory: NodeId, deadline: Deadline) -> None:
         """Return once a fresh and complete listing is in the table."""
-        _, expires_ns, complete = self._table.dir_state(directory)
-        if complete and expires_ns > self.now_ns():
-            return
+        while True:
+            _, expires_ns, complete = self._table.dir_state(directory)
+            if complete and expires_ns > self._believing_ns():
+                return
+            try:
+                self._ensure_loading(directory, deadline)
+            except MasterAway:
+                if not (complete and self._master.away) and (not self._master.wait_back(deadline) or deadline.passed):
+                    raise
+            else:
+                return
+
+    def _ensure_loading(self, directory: NodeId, deadline: Deadline) -> None:
         loading = self._load(directory)
         with loading.condition:
             remaining = deadline.remaining()
@@ -181,6 +208,30 @@ class Directories:
             with self._lock:
                 self._changed.add(nodeid)
             self._load(nodeid)
+
+    def everything_changed(self) -> None:
+        """News were missed: whatever is asked for next is asked of the master again, and the kernel told what differs.
+
+        A walk over the table, which takes a second for a million names, so another thread makes it.
+        """
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            self._pool.submit(self._expire_all)
+
+    def _expire_all(self) -> None:
+        left = [NodeId(ROOT_INODE)]
+        while left:
+            directory = left.pop()
+            try:
+                if self._table.dir_state(directory)[0]:
+                    self._table.expire_dir(directory)
+                    with self._lock:
+                        self._changed.add(directory)
+                for child in self._table.children(directory):
+                    with contextlib.suppress(KeyError):
+                        if self._table.attr(child).kind == Kind.DIRECTORY:
+                            left.append(NodeId(child))
+            except KeyError:
+                continue
 
     def _load(self, directory: NodeId) -> _Loading:
         with self._lock:

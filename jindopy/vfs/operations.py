@@ -22,7 +22,15 @@ from typing import NamedTuple, final
 from jindopy._ext.fuseknown import KnownFiles
 from jindopy._ext.inodes import InodeTable, NodeAttr
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
-from jindopy.base.errors import IsADirectory, JindoError, NamespaceError, NoSuchEntry, NotADirectory, ReadOnly
+from jindopy.base.errors import (
+    IsADirectory,
+    JindoError,
+    MasterAway,
+    NamespaceError,
+    NoSuchEntry,
+    NotADirectory,
+    ReadOnly,
+)
 from jindopy.base.ident import ROOT_INODE, FileVersion, Inode, Kind, MountId, NodeId
 from jindopy.cache.store import Cache, owner_tag
 from jindopy.namespace.api import MasterApi, MountInfo
@@ -169,7 +177,10 @@ class Vfs:
         """Attributes of a node; raises NoSuchEntry (ESTALE for the kernel's purposes cannot happen: it holds it)."""
         attr = self.getattr_now(nodeid)
         if attr is None:
-            self._refresh_root()
+            try:
+                self._refresh_root()
+            except MasterAway:
+                LOG.debug("the root's time is an old one: the master is away")
             return self._table.attr(nodeid)
         return attr
 
@@ -232,7 +243,10 @@ class Vfs:
         """Sums over the whole tree, at most a minute old."""
         now = self._clock.monotonic()
         if now - self._statfs[0] > STATFS_TTL_SECONDS:
-            count = self._master.count(self._master.root().inode)
+            try:
+                count = self._master.count(self._master.root().inode)
+            except MasterAway:
+                return self._statfs[1]
             self._statfs = (now, FsStat(count.size, count.files + count.directories))
         return self._statfs[1]
 

@@ -35,10 +35,22 @@ class Changes:
 
     def __init__(self) -> None:
         self.directories: list[Inode] = []
+        self._told = threading.Condition()
 
     def directory_changed(self, directory: Inode, generation: int) -> None:
         assert generation > 0
-        self.directories.append(directory)
+        with self._told:
+            self.directories.append(directory)
+            self._told.notify_all()
+
+    def everything_changed(self) -> None:
+        raise AssertionError("no news were missed")
+
+    def first(self, count: int) -> list[Inode]:
+        """All that was told once it is so many: news from another process come when they come."""
+        with self._told:
+            self._told.wait_for(lambda: len(self.directories) >= count, WAIT_SECONDS)
+        return self.directories
 
 
 def soon() -> Deadline:

@@ -1,0 +1,1 @@
+"""What every process of a cluster must agree on: who is there, and who should hold what."""
