@@ -59,6 +59,7 @@ class Cluster:
     ufs: list[str]
     storage: list[str]
     environ: dict[str, str]
+    ttl: str = "60s"
     control: list[str] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
     workers: list[Service] = field(default_factory=list)
@@ -86,7 +87,7 @@ class Cluster:
         mounts = [word for ufs in self.ufs for word in ("--mount", ufs)]
         self.master = self.start(
             "master",
-            *("master", "--data-dir", str(self.work / "master"), "--listen", listen),
+            *("master", "--data-dir", str(self.work / "master"), "--listen", listen, "--ttl", self.ttl),
             *mounts,
             *self.storage,
             *self.control,
@@ -156,9 +157,9 @@ def running_cluster(
     """A master and workers over a bucket of the emulator."""
     storage = ["--endpoint", emulator.endpoint, "--region", "cn-hangzhou"]
     keys = {"OSS_ACCESS_KEY_ID": emulator.access_key_id, "OSS_ACCESS_KEY_SECRET": emulator.access_key_secret}
-    cluster = Cluster(work, [f"oss://{bucket}"], storage, {**keys, "HOME": str(work)})
+    cluster = Cluster(work, [f"oss://{bucket}"], storage, {**keys, "HOME": str(work)}, ttl)
     try:
-        cluster.start_master("127.0.0.1:0", "--ttl", ttl)
+        cluster.start_master()
         for number in range(workers):
             cluster.start_worker(number)
         yield cluster

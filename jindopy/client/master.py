@@ -2,9 +2,9 @@
 
 Flow     One thread keeps the stream of news (``Watch``): who the workers are, which directories changed, that the
          master lives.  Calls go out on whatever thread makes them, with their caller's deadline.
-Away     When the stream ends or a call finds nobody, the master is *away*: calls fail at once with MasterAway, and
-         who asks decides whether what it knows will do (``vfs/directories.py``) or waits with ``wait_back``.  When it
-         is back, everything that was believed before is void, because news were missed.
+Away     When the stream ends, or nothing comes on it, the master is *away*: calls, those that wait too, fail with
+         MasterAway, and who asks decides whether what it knows will do (``vfs/directories.py``) or waits with
+         ``wait_back``.  When it is back, everything that was believed before is void, because news were missed.
 Bounds   TRIES for a call that found the connection broken; the connection itself is tried for ever, once a second.
 Failure  A master with another namespace (its data directory is a new one) is never believed: inodes would mean other
          files.  It stays away for this client, and the log says to mount again.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import grpc
@@ -37,14 +37,18 @@ LOG = logging.getLogger("jindopy.client")
 
 RETRY: Final = retry.RetryPolicy(attempts=3, base_seconds=0.1, cap_seconds=0.5)
 RECONNECT_SECONDS_MAX: Final = 1.0
-SILENCE_SECONDS_MAX: Final = 12.0
-"""Six ticks: a stream that says nothing for so long has a master that does not run."""
+SILENCE_SECONDS_MAX: Final = 8.0
+"""Four ticks: a stream that says nothing for so long has a master that does not run."""
 CALL_SECONDS_MAX: Final = 60.0
 """For calls that take no deadline."""
 
 
-class _Call(Protocol):
+class _Method(Protocol):
     def __call__(self, request: Any, *, timeout: float | None, metadata: Any) -> Any: ...
+
+
+class _Unary(Protocol):
+    def future(self, request: Any, *, timeout: float | None, metadata: Any) -> Any: ...
 
 
 class RemoteMaster:
@@ -68,6 +72,8 @@ class RemoteMaster:
         self._workers: dict[str, WorkerFacts] = {}
         self._listeners: list[Listener] = []
         self._stream: Any = None
+        self._running: set[Any] = set()
+        """Calls that wait for the master: cut when it is away."""
         self._heard_at = clock.monotonic()
         self._threads = [
             threading.Thread(target=self._watch, name="news", daemon=True),
@@ -198,6 +204,9 @@ class RemoteMaster:
             was_there = not self._away
             self._away = True
             self._cause = cause if not isinstance(cause, PeerGone) else MasterAway(cause.message)
+            running = list(self._running)
+        for call in running:
+            call.cancel()
         if self._closed.is_set():
             return
         if was_there:
@@ -207,30 +216,44 @@ class RemoteMaster:
 
     # Calls
 
-    def _ask(self, method: _Call, request: Any, call: str, deadline: Deadline) -> Any:
+    def _ask(self, method: _Unary, request: Any, name: str, deadline: Deadline) -> Any:
         def attempt() -> Any:
-            if self._away:
-                raise self._away_error()
+            call = self._begun(lambda: method.future(request, timeout=_seconds(deadline), metadata=self._metadata))
             try:
-                return method(request, timeout=_seconds(deadline), metadata=self._metadata)
+                return call.result()
+            except grpc.FutureCancelledError:
+                raise self._away_error() from None
             except grpc.RpcError as error:
-                raise self._understood(error, call) from None
+                raise self._understood(error, name) from None
+            finally:
+                self._ended(call)
 
         return retry.run(attempt, policy=RETRY, deadline=deadline, clock=self._clock)
 
-    def _stream_of(self, method: _Call, request: Any, call: str, deadline: Deadline) -> Iterator[Any]:
-        if self._away:
-            raise self._away_error()
-        stream = method(request, timeout=_seconds(deadline), metadata=self._metadata)
+    def _stream_of(self, method: _Method, request: Any, name: str, deadline: Deadline) -> Iterator[Any]:
+        stream = self._begun(lambda: method(request, timeout=_seconds(deadline), metadata=self._metadata))
         try:
             yield from stream
         except grpc.RpcError as error:
-            raise self._understood(error, call) from None
+            raise self._understood(error, name) from None
         finally:
+            self._ended(stream)
             stream.cancel()
 
-    def _understood(self, error: grpc.RpcError, call: str) -> JindoError:
-        meaning = inward(error, self.address, call)
+    def _begun(self, begin: Callable[[], Any]) -> Any:
+        with self._lock:
+            if self._away:
+                raise self._away_error()
+            call = begin()
+            self._running.add(call)
+            return call
+
+    def _ended(self, call: Any) -> None:
+        with self._lock:
+            self._running.discard(call)
+
+    def _understood(self, error: grpc.RpcError, name: str) -> JindoError:
+        meaning = inward(error, self.address, name)
         return MasterAway(meaning.message) if isinstance(meaning, PeerGone) else meaning
 
     def _away_error(self) -> JindoError:

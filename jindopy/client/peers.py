@@ -24,7 +24,7 @@ import grpc
 from jindopy._ext.iobuf import BufferPool, FillingBuffer, SealedBuffer
 from jindopy.base import metrics
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
-from jindopy.base.errors import DeadlineExceeded, JindoError, PeerError
+from jindopy.base.errors import DeadlineExceeded, JindoError, PeerError, UsageError
 from jindopy.base.ident import BlockIndex, FileVersion
 from jindopy.client.links import WorkerLink, WorkerLinks
 from jindopy.cluster import placement
@@ -96,6 +96,8 @@ class WorkerPeers:
                 links[name].failed()
                 metrics.PEER_FAILURES.labels(type(error).__name__).inc()
                 LOG.warning("worker %s failed a read, others are asked meanwhile: %s", name, error)
+            except UsageError as error:
+                LOG.warning("worker %s cannot be used as this client is set up: %s", name, error)
             except JindoError as error:
                 LOG.info("worker %s cannot fetch %r: %s", name, wanted.version.key, error)
                 return

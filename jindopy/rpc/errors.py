@@ -69,13 +69,14 @@ def inward(error: grpc.RpcError, endpoint: str, call: str) -> JindoError:
         return kind(text)
     where = f"{endpoint}: {call}"
     match code:
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+        # RESOURCE_EXHAUSTED: it is there, but all its threads are busy.
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED | grpc.StatusCode.RESOURCE_EXHAUSTED:
             return PeerGone(f"{where}: {text}")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{where}: no answer in time")
         case grpc.StatusCode.UNAUTHENTICATED:
             return errors.BadCredentials(f"{call}: {text}", endpoint=endpoint)
-        case grpc.StatusCode.UNIMPLEMENTED | grpc.StatusCode.RESOURCE_EXHAUSTED:
+        case grpc.StatusCode.UNIMPLEMENTED:
             return BadFrame(f"{where}: {text}")
         case _:
             return PeerError(f"{where}: {text}")

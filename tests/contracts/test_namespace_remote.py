@@ -24,7 +24,7 @@ PLAIN = Security()
 
 
 @contextmanager
-def served(directory: Path, mounts: tuple[Wanted, ...], listen: str = "127.0.0.1:0") -> Iterator[str]:
+def served(directory: Path, mounts: tuple[Wanted, ...], security: Security = PLAIN) -> Iterator[str]:
     """A master on this directory; gives its address."""
     api = EmbeddedMaster(
         directory,
@@ -45,7 +45,7 @@ def served(directory: Path, mounts: tuple[Wanted, ...], listen: str = "127.0.0.1
     service = MasterService(
         api, lambda: [MountFacts(info, {}) for info in api.mounts()], identity, roll, desk, lambda: [1]
     )
-    server, address = make_server(listen, PLAIN, lambda server: add_MasterServicer_to_server(service, server))
+    server, address = make_server("127.0.0.1:0", security, lambda server: add_MasterServicer_to_server(service, server))
     server.start()
     try:
         yield address

@@ -61,7 +61,7 @@ def test_every_byte_comes_through_the_workers(cluster: Cluster, emulator: Emulat
 
 
 def test_two_clients_cost_the_storage_one_get_a_file(cluster: Cluster, emulator: Emulator) -> None:
-    clients = [cluster.fuse(name, "--prefetch", "0") for name in ("a", "b")]
+    clients = [cluster.fuse(name) for name in ("a", "b")]
     emulator.reset_stats()
     wrong: list[object] = []
 
