@@ -129,6 +129,17 @@ def each_transport(request: pytest.FixtureRequest) -> Iterator[str]:
     mount_fixture.default_transport = "auto"
 
 
+@pytest.fixture(scope="module", params=[*TRANSPORTS, "cluster"])
+def each_way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The tests of a module once with every FUSE transport, and once more with the parts as processes of their own."""
+    if request.param == "cluster":
+        mount_fixture.as_cluster = True
+    else:
+        mount_fixture.default_transport = request.param
+    yield request.param
+    mount_fixture.default_transport, mount_fixture.as_cluster = "auto", False
+
+
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """How often to repeat: ``rounds(short, soak)``."""

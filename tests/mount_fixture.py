@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from jindopy.base.ident import mount_point_id
 from jindopy.config.settings import CacheTier, MountSettings, Readiness, UfsMount
 
 MIB = 1 << 20
@@ -23,6 +24,10 @@ MIB = 1 << 20
 
 default_transport = "auto"
 """How mounts are made that do not say it; set by the fixture ``each_transport``."""
+
+
+as_cluster = False
+"""Mounts are clients of a master and two workers, made with them; set by the fixture ``each_way``."""
 
 
 def settings_for(work: Path, mounts: Sequence[UfsMount], **changes: object) -> MountSettings:
@@ -63,6 +68,8 @@ class RunningMount:
 
     settings: MountSettings
     process: subprocess.Popen[bytes]
+    others: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """Of a cluster: its workers and its master, in the order in which they end."""
 
     @property
     def path(self) -> Path:
@@ -78,6 +85,9 @@ class RunningMount:
         """SIGKILL, then take the dead mount away."""
         self.process.kill()
         self.process.wait(30)
+        for other in self.others:
+            other.kill()
+            other.wait(30)
         subprocess.run(["umount", "-l", self.settings.mount_point], check=False, capture_output=True)
 
     def stop(self) -> int:
@@ -98,6 +108,11 @@ def start_mount(settings: MountSettings, env: dict[str, str] | None = None) -> R
     """Start a daemon and wait until it is ready; raises MountFailed."""
     for directory in (settings.mount_point, settings.state_dir, settings.run_dir):
         Path(directory).mkdir(parents=True, exist_ok=True)
+    if as_cluster:
+        from tests.cluster_mount import start_cluster
+
+        named = replace(settings, mount_id=mount_point_id(os.path.realpath(settings.mount_point)))
+        return RunningMount(named, *start_cluster(settings, env or {}))
     settings_read, settings_write = os.pipe()
     ready_read, ready_write = os.pipe()
     log = Path(settings.log_file).with_suffix(".stderr").open("ab")
@@ -146,6 +161,10 @@ def end_mount(mount: RunningMount) -> None:
     if mount.process.poll() is None:
         mount.process.kill()
         mount.process.wait(30)
+    for other in mount.others:
+        if other.poll() is None:
+            other.terminate()
+            other.wait(30)
     if os.path.ismount(mount.settings.mount_point) or _is_dead(mount.settings.mount_point):
         subprocess.run(["umount", "-l", mount.settings.mount_point], check=False, capture_output=True)
 

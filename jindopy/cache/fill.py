@@ -65,9 +65,9 @@ class Peers(Protocol):
         *,
         background: bool,
     ) -> None:
-        """Hand blocks from ``first`` on to ``land``, in order and checked; return where the peers can bring no more.
+        """Hand blocks from ``first`` on to ``land``, in order and checked; return when the peers can bring no more.
 
-        Never raises for a peer's failure.  VersionChanged and ObjectNotFound are the storage's word.
+        Never raises for a peer's failure; that the version is gone shows when the storage is asked.
         """
         ...
 

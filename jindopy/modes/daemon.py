@@ -10,13 +10,15 @@ Failure  JindoErrors go to the asker as one line; nothing here can harm the moun
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, final
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
-from jindopy.base.ident import Kind, MountId
+from jindopy.base.errors import UsageError
+from jindopy.base.ident import Cid, FileVersion, Kind, MountId
 from jindopy.base.units import format_size
 from jindopy.cache.fill import Filler
 from jindopy.cache.store import Cache
@@ -32,10 +34,10 @@ from jindopy.control.api import (
     TierStatus,
 )
 from jindopy.master.jobs import Job, Jobs, JobStore
-from jindopy.master.loadrun import LoadSpec
+from jindopy.master.loadrun import FileLoader, LoadSpec
 from jindopy.master.pins import Pins
 from jindopy.master.progress import Figures
-from jindopy.master.selection import Selection, Versions, walk_node
+from jindopy.master.selection import Found, Selection, Versions, walk_node
 from jindopy.modes.figures import MemoryUse, Traffic, resident_bytes
 from jindopy.namespace.api import MasterApi, MountInfo, Node
 from jindopy.ufs.base import Capability, Driver
@@ -46,12 +48,21 @@ REQUEST_SECONDS_MAX: Final = 60.0
 """Metadata a request needs from the UFS: as long as a FUSE request would wait."""
 MESSAGES_MAX: Final = 1000
 """Names in one answer."""
+EVICT_BATCH: Final = 500
 SCRUB_TICK_SECONDS: Final = 0.25
 """Between two figures of a scrub."""
 
 
 class DaemonMaster(MasterApi, JobStore, Protocol):
     """A namespace that also keeps load jobs."""
+
+
+class Elsewhere(FileLoader, Protocol):
+    """The workers of a cluster, for a client of them."""
+
+    def evict(self, cids: Sequence[Cid]) -> list[int]:
+        """Drop versions there; bytes that each freed."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ class Daemon:
         fuse_requests: Callable[[], int],
         shutdown: Callable[[float], None],
         memory: MemoryUse | None = None,
+        elsewhere: Elsewhere | None = None,
         clock: Clock = REAL_CLOCK,
     ) -> None:
         self._master = master
@@ -95,7 +107,8 @@ class Daemon:
         self._started = clock.monotonic()
         self._traffic = Traffic(cache, fuse_requests)
         self._versions = Versions(master.mounts())
-        self._loader = Loader(cache, filler)
+        self._elsewhere = elsewhere
+        self._loader: FileLoader = elsewhere or Loader(cache, filler)
         self._pins = Pins(master, cache)
         self._jobs = Jobs(master, master, self._loader, clock=clock, on_over=self._pins.reconcile)
 
@@ -254,9 +267,13 @@ class Daemon:
         counts = [0] * len(selection.patterns)
         files = freed_bytes = pinned = 0
         messages: list[str] = []
-        for path, version in selection.files(deadline, counts):
+        for path, version, there in self._evicted_elsewhere(selection.files(deadline, counts)):
             known = self._cache.peek(version.cid)
             if known is None or not known.cached_bytes:
+                if there:
+                    files += 1
+                    freed_bytes += there
+                    self._vfs.forget_content(path)
                 continue
             if known.pinned:
                 pinned += 1
@@ -264,14 +281,25 @@ class Daemon:
                     messages.append(f"pinned, not evicted: {_text(path)}")
                 continue
             files += 1
-            freed_bytes += self._cache.evict(version.cid)
+            freed_bytes += max(there, self._cache.evict(version.cid))
             self._vfs.forget_content(path)
         if pinned > len(messages):
             messages.append(f"... and {pinned - len(messages)} more pinned files")
         messages += _unmatched(selection, counts)
         return PathsResult(files, freed_bytes, messages)
 
+    def _evicted_elsewhere(self, files: Iterator[Found]) -> Iterator[tuple[bytes, FileVersion, int]]:
+        """Each with the bytes that workers dropped of it."""
+        while batch := list(itertools.islice(files, EVICT_BATCH)):
+            freed = [0] * len(batch)
+            if self._elsewhere is not None:
+                freed = self._elsewhere.evict([found.version.cid for found in batch])
+            for found, size in zip(batch, freed, strict=True):
+                yield found.path, found.version, size
+
     def pin(self, paths: list[str]) -> PathsResult:
+        if self._elsewhere is not None:
+            raise UsageError("workers keep no pins yet: a pin would hold only in this client's own cache")
         done = self._pins.pin(paths, self._loader.room_bytes())
         missing_bytes = done.bytes - done.cached_bytes
         messages = []

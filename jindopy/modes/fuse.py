@@ -16,6 +16,7 @@ from typing import final
 
 from jindopy.base.clock import Deadline
 from jindopy.cache.store import Cache
+from jindopy.client.fleet import Fleet
 from jindopy.client.links import WorkerLinks
 from jindopy.client.master import RemoteMaster
 from jindopy.client.peers import WorkerPeers
@@ -80,4 +81,5 @@ def _open(
     parts.callback(close_cache, cache)
     links = WorkerLinks(master.workers, master.ticket, security(client.control))
     parts.callback(links.close)
-    return open_readers(settings, parts, table, cache, master, WorkerPeers(links))
+    readers = open_readers(settings, parts, table, cache, master, WorkerPeers(links))
+    return readers._replace(elsewhere=Fleet(links, cache))

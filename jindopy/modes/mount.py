@@ -105,6 +105,7 @@ class MountProcess:
             memory=MemoryUse(
                 settings.memory_shares, parts.pool, vfs.table, parts.cache, lambda: transport.request_threads
             ),
+            elsewhere=parts.elsewhere,
         )
         self._parts.callback(daemon.close)
         server = ControlServer(Path(settings.control_socket), daemon)

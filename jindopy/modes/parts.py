@@ -22,7 +22,7 @@ from jindopy.cache.fill import Drivers, FillConfig, Filler, Peers
 from jindopy.cache.store import Cache
 from jindopy.config.memory import MemoryShares
 from jindopy.config.settings import CacheTier, MountSettings, UfsMount
-from jindopy.modes.daemon import DaemonMaster
+from jindopy.modes.daemon import DaemonMaster, Elsewhere
 from jindopy.namespace.mounts import MountRequest
 from jindopy.namespace.service import EmbeddedMaster
 from jindopy.read.neighbours import NeighbourConfig
@@ -89,6 +89,7 @@ class Parts(NamedTuple):
     filler: Filler
     reads: ReadPath
     vfs: Vfs
+    elsewhere: Elsewhere | None = None
 
 
 def open_parts(settings: MountSettings, stack: contextlib.ExitStack) -> Parts:

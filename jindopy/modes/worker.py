@@ -33,6 +33,7 @@ from jindopy.modes.ufs_table import UfsTable
 from jindopy.rpc.channel import check_secrecy, is_loopback, join_address, make_server, split_address
 from jindopy.rpc.v1.gen.worker_pb2_grpc import add_WorkerServicer_to_server
 from jindopy.ufs.layers import download_rate
+from jindopy.vfs.checksums import ChecksumLearner
 from jindopy.worker.heart import Heart
 from jindopy.worker.holdings import Holdings
 from jindopy.worker.service import WorkerService
@@ -64,12 +65,13 @@ def _build(settings: WorkerSettings, options: Callable[[UfsMount], UfsMount], pa
         table,
         BufferPool(shares.buffer_bytes),
         FillConfig(threads=shares.fetch_threads, recent_bytes=shares.recent_bytes),
+        on_object_crc64=lambda version, crc64: learner.learn(version, crc64),  # noqa: PLW0108 - made below
     )
     parts.callback(filler.close)
+    service = WorkerService(cache, filler, table)
     listener = _listen(settings)
     data_port = listener.getsockname()[1]
     parts.callback(listener.close)
-    service = WorkerService(cache, filler, table)
     server, rpc_address = make_server(
         settings.rpc_listen,
         secrecy,
@@ -92,10 +94,12 @@ def _build(settings: WorkerSettings, options: Callable[[UfsMount], UfsMount], pa
         )
 
     heart = Heart(settings.master, secrecy, facts, Holdings(cache), table.update)
+    learner = ChecksumLearner(heart)
     data = BlockService(cache.blocks, listener, heart.keys)
     parts.callback(data.close)
     parts.callback(lambda: server.stop(GRACE_SECONDS).wait())
     parts.callback(heart.close)
+    parts.callback(learner.close)
     server.start()
     heart.start()
     if not heart.wait_joined(Deadline.after(JOIN_NOTE_SECONDS)):

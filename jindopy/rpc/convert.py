@@ -172,6 +172,8 @@ def fetch_out(version: FileVersion, first: int, count: int, *, background: bool)
         first_block=first,
         block_count=count,
         background=background,
+        inode=version.inode,
+        number=version.number,
     )
 
 
@@ -183,9 +185,18 @@ def fetch_in(request: wpb.FetchRequest) -> tuple[FileVersion, int, int]:
         and 0 < request.size <= OBJECT_BYTES_MAX
         and len(request.ufs_id) <= TEXT_BYTES_MAX
         and 0 < request.block_count <= BLOCKS_MAX
+        and request.inode <= INODE_MAX
     ):
         raise UsageError("a fetch names a version and 1 to 256 blocks of it")
-    version = FileVersion.of(MountId(request.mount), UfsId(request.ufs_id), request.key, request.token, request.size)
+    version = FileVersion.of(
+        MountId(request.mount),
+        UfsId(request.ufs_id),
+        request.key,
+        request.token,
+        request.size,
+        Inode(request.inode),
+        request.number,
+    )
     if request.first_block + request.block_count > version.block_count:
         raise UsageError(f"the object has {version.block_count} blocks only")
     return version, request.first_block, request.block_count

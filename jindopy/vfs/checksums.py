@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from typing import Final, final
+from collections.abc import Sequence
+from typing import Final, Protocol, final
 
 from jindopy.base.errors import JindoError
-from jindopy.base.ident import FileVersion
-from jindopy.namespace.api import MasterApi
+from jindopy.base.ident import FileVersion, Inode
 
 LOG = logging.getLogger("jindopy.vfs")
 
@@ -24,11 +24,19 @@ QUEUE_MAX: Final = 10_000
 """A few seconds of small-file loading; about 3 MB."""
 
 
+class Noter(Protocol):
+    """A master, as far as checksums go."""
+
+    def note_crc64s(self, told: Sequence[tuple[Inode, int, int]]) -> None:
+        """See ``MasterApi``."""
+        ...
+
+
 @final
 class ChecksumLearner:
-    """Hands learned checksums to ``MasterApi.note_crc64``."""
+    """Hands learned checksums to the master."""
 
-    def __init__(self, master: MasterApi) -> None:
+    def __init__(self, master: Noter) -> None:
         self._master = master
         self._queue: queue.Queue[tuple[FileVersion, int] | None] = queue.Queue(QUEUE_MAX)
         self._closing = threading.Event()

@@ -12,13 +12,14 @@ import contextlib
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 import grpc
 
 from jindopy.base.clock import REAL_CLOCK, Clock, Deadline
 from jindopy.base.errors import JindoError, MasterAway, PeerGone
+from jindopy.base.ident import Inode
 from jindopy.cluster.membership import WorkerFacts
 from jindopy.rpc import convert
 from jindopy.rpc.channel import Security, open_channel
@@ -73,6 +74,16 @@ class Heart:
     def keys(self) -> dict[str, bytes]:
         """Of tickets, as last told."""
         return self._keys
+
+    def note_crc64s(self, told: Sequence[tuple[Inode, int, int]]) -> None:
+        """Tell the master checksums of objects (``vfs.checksums.Noter``)."""
+        message = pb.Checksums(
+            told=[pb.Checksum(inode=inode, version=version, crc64=crc64) for inode, version, crc64 in told]
+        )
+        try:
+            self._stub.NoteChecksums(message, timeout=CALL_SECONDS, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise inward(error, self._address, "NoteChecksums") from None
 
     def _beat(self) -> None:
         away = False

@@ -56,11 +56,11 @@ class WorkerService(WorkerServicer):
         except ValueError:
             raise UsageError("this version is known here with another size") from None
         try:
-            return pb.FetchReply(
-                stored=self._fetch(version, lease, first, count, deadline, background=request.background)
-            )
+            fetched = self._fetch(version, lease, first, count, deadline, background=request.background)
+            stored = count - len(lease.missing(first, count))
         finally:
             lease.close()
+        return pb.FetchReply(stored=stored, fetched_bytes=fetched)
 
     def _fetch(
         self, version: FileVersion, lease: CacheFile, first: int, count: int, deadline: Deadline, *, background: bool
@@ -68,13 +68,14 @@ class WorkerService(WorkerServicer):
         priority = Priority.READAHEAD if background else Priority.DEMAND
         flights = self._filler.request(version, lease, first, count, priority)
         flights.reverse()
+        fetched_bytes = 0
         while flights:
             # Taken out, so that nothing here keeps a landed block's memory.
-            flights.pop().wait(deadline)
-        return count - len(lease.missing(first, count))
+            fetched_bytes += len(flights.pop().wait(deadline))
+        return fetched_bytes
 
     @answering
     def Evict(self, request: pb.EvictRequest, context: grpc.ServicerContext) -> pb.EvictReply:
         if any(len(cid) != CID_BYTES for cid in request.cids):
             raise UsageError(f"a cid has {CID_BYTES} bytes")
-        return pb.EvictReply(freed_bytes=sum(self._cache.evict(Cid(cid)) for cid in request.cids))
+        return pb.EvictReply(freed_bytes=[self._cache.evict(Cid(cid)) for cid in request.cids])

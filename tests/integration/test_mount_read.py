@@ -21,7 +21,7 @@ from tests.emulator_fixture import running_emulator
 from tests.fault_fixture import BUCKET, KEYS, REGION, store_bucket
 from tests.mount_fixture import RunningMount, end_mount, running_mount, settings_for, start_mount, wait_until
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("each_transport")]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("each_way")]
 
 MIB = 1 << 20
 

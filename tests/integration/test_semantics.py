@@ -16,7 +16,7 @@ from jindopy.config.settings import UfsMount
 from tests.emulator_fixture import running_emulator
 from tests.mount_fixture import running_mount
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("each_transport")]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("each_way")]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "SEMANTICS.md"
 BUCKET = "semantics"

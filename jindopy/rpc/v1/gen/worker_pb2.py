@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fjindopy/rpc/v1/gen/worker.proto\x12\njindopy.v1\"\x95\x01\n\x0c\x46\x65tchRequest\x12\r\n\x05mount\x18\x01 \x01(\x04\x12\x0e\n\x06ufs_id\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\r\n\x05token\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x13\n\x0b\x66irst_block\x18\x06 \x01(\r\x12\x13\n\x0b\x62lock_count\x18\x07 \x01(\r\x12\x12\n\nbackground\x18\x08 \x01(\x08\"\x1c\n\nFetchReply\x12\x0e\n\x06stored\x18\x01 \x01(\r\"\x1c\n\x0c\x45victRequest\x12\x0c\n\x04\x63ids\x18\x01 \x03(\x0c\"!\n\nEvictReply\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x04\x32~\n\x06Worker\x12\x39\n\x05\x46\x65tch\x12\x18.jindopy.v1.FetchRequest\x1a\x16.jindopy.v1.FetchReply\x12\x39\n\x05\x45vict\x12\x18.jindopy.v1.EvictRequest\x1a\x16.jindopy.v1.EvictReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fjindopy/rpc/v1/gen/worker.proto\x12\njindopy.v1\"\xb4\x01\n\x0c\x46\x65tchRequest\x12\r\n\x05mount\x18\x01 \x01(\x04\x12\x0e\n\x06ufs_id\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\r\n\x05token\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x13\n\x0b\x66irst_block\x18\x06 \x01(\r\x12\x13\n\x0b\x62lock_count\x18\x07 \x01(\r\x12\x12\n\nbackground\x18\x08 \x01(\x08\x12\r\n\x05inode\x18\t \x01(\x04\x12\x0e\n\x06number\x18\n \x01(\x04\"3\n\nFetchReply\x12\x0e\n\x06stored\x18\x01 \x01(\r\x12\x15\n\rfetched_bytes\x18\x02 \x01(\x04\"\x1c\n\x0c\x45victRequest\x12\x0c\n\x04\x63ids\x18\x01 \x03(\x0c\"!\n\nEvictReply\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x03(\x04\x32~\n\x06Worker\x12\x39\n\x05\x46\x65tch\x12\x18.jindopy.v1.FetchRequest\x1a\x16.jindopy.v1.FetchReply\x12\x39\n\x05\x45vict\x12\x18.jindopy.v1.EvictRequest\x1a\x16.jindopy.v1.EvictReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jindopy.rpc.v1.gen.worker_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FETCHREQUEST']._serialized_start=48
-  _globals['_FETCHREQUEST']._serialized_end=197
-  _globals['_FETCHREPLY']._serialized_start=199
-  _globals['_FETCHREPLY']._serialized_end=227
-  _globals['_EVICTREQUEST']._serialized_start=229
-  _globals['_EVICTREQUEST']._serialized_end=257
-  _globals['_EVICTREPLY']._serialized_start=259
-  _globals['_EVICTREPLY']._serialized_end=292
-  _globals['_WORKER']._serialized_start=294
-  _globals['_WORKER']._serialized_end=420
+  _globals['_FETCHREQUEST']._serialized_end=228
+  _globals['_FETCHREPLY']._serialized_start=230
+  _globals['_FETCHREPLY']._serialized_end=281
+  _globals['_EVICTREQUEST']._serialized_start=283
+  _globals['_EVICTREQUEST']._serialized_end=311
+  _globals['_EVICTREPLY']._serialized_start=313
+  _globals['_EVICTREPLY']._serialized_end=346
+  _globals['_WORKER']._serialized_start=348
+  _globals['_WORKER']._serialized_end=474
 # @@protoc_insertion_point(module_scope)

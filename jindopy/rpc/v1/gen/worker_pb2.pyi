@@ -30,6 +30,8 @@ class FetchRequest(_message.Message):
     FIRST_BLOCK_FIELD_NUMBER: _builtins.int
     BLOCK_COUNT_FIELD_NUMBER: _builtins.int
     BACKGROUND_FIELD_NUMBER: _builtins.int
+    INODE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     mount: _builtins.int
     ufs_id: _builtins.str
     key: _builtins.bytes
@@ -39,6 +41,9 @@ class FetchRequest(_message.Message):
     block_count: _builtins.int
     background: _builtins.bool
     """nobody waits for it: read-ahead and loads"""
+    inode: _builtins.int
+    """where the namespace keeps it, and its count of versions: for the checksum the storage tells"""
+    number: _builtins.int
     def __init__(
         self,
         *,
@@ -50,10 +55,12 @@ class FetchRequest(_message.Message):
         first_block: _builtins.int = ...,
         block_count: _builtins.int = ...,
         background: _builtins.bool = ...,
+        inode: _builtins.int = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "block_count", b"block_count", "first_block", b"first_block", "key", b"key", "mount", b"mount", "size", b"size", "token", b"token", "ufs_id", b"ufs_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "block_count", b"block_count", "first_block", b"first_block", "inode", b"inode", "key", b"key", "mount", b"mount", "number", b"number", "size", b"size", "token", b"token", "ufs_id", b"ufs_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -64,16 +71,20 @@ class FetchReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STORED_FIELD_NUMBER: _builtins.int
+    FETCHED_BYTES_FIELD_NUMBER: _builtins.int
     stored: _builtins.int
     """blocks of the range that can be read from this worker now"""
+    fetched_bytes: _builtins.int
+    """came from the storage for this call, or while it waited"""
     def __init__(
         self,
         *,
         stored: _builtins.int = ...,
+        fetched_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["stored", b"stored"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetched_bytes", b"fetched_bytes", "stored", b"stored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -104,11 +115,14 @@ class EvictReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FREED_BYTES_FIELD_NUMBER: _builtins.int
-    freed_bytes: _builtins.int
+    @_builtins.property
+    def freed_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of each cid"""
+
     def __init__(
         self,
         *,
-        freed_bytes: _builtins.int = ...,
+        freed_bytes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
