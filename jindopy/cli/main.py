@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "worker": Known("jindopy.cli.serve:worker", "Run a cluster's worker: blocks on local disks for all clients."),
     "fuse": Known("jindopy.cli.serve:fuse", "Mount a cluster's files."),
     "up": Known("jindopy.cli.up:up", "Start a small cluster on this host from one file."),
+    "report": Known("jindopy.cli.report:report", "Show a cluster: workers, what they cache, clients."),
     "doctor": Known("jindopy.cli.doctor:doctor", "Check kernel, permissions, storage, clock and disk."),
     "bench": Known("jindopy.cli.bench:bench", "Measure storage, a mount or a directory, and say what limits it."),
     "emulator": Known("jindopy.cli.emulator:emulator", "Serve a directory as object storage, for tests and demos."),

@@ -46,7 +46,8 @@ _LOGS = ("log_file", "log_format", "log_level")
 _CACHE = ("cache_dir", "quota", "high", "low", "min_free", "tier", "memory", "fetch_threads", "download_limit")
 
 
-def _control_options(command: Command) -> Command:
+def control_options(command: Command) -> Command:
+    """Flags of the control plane, the same for all members."""
     for option in reversed(
         [
             click.option("--token-file", metavar="PATH", help="The token all members show, on one line (mode 0600)."),
@@ -60,7 +61,7 @@ def _control_options(command: Command) -> Command:
     return command
 
 
-_master_option = click.option(
+master_option = click.option(
     "--master",
     metavar="HOST:PORT",
     required=True,
@@ -69,7 +70,9 @@ _master_option = click.option(
 )
 
 
-def _control(flags: dict[str, Any]) -> ControlSettings:
+def control_settings(flags: dict[str, Any]) -> ControlSettings:
+    """What they said; they are taken out of ``flags``."""
+
     def path(name: str) -> str:
         given = flags.pop(name)
         return os.path.abspath(given) if given else ""  # noqa: PTH100 - text in, text out
@@ -126,7 +129,7 @@ def _own_options(loaded: Loaded) -> Callable[[UfsMount], UfsMount]:
 @click.option("--data-dir", metavar="PATH", required=True, help="Directory of the namespace; one master owns it.")
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:18101", show_default=True, help="Control plane.")
 @click.option("--mount", "ufs", multiple=True, required=True, metavar="UFS[=/PATH]", help="Storage to show; repeat.")
-@_control_options
+@control_options
 @config_option
 @json_option
 @settings_options(*_STORAGE, "ttl", "uid", "gid", "umask", "list_threads", *_LOGS)
@@ -136,7 +139,7 @@ def master(
     """Run a cluster's master: the namespace, who the workers are, and what changed."""
     from jindopy.modes import master as mode
 
-    control = _control(flags)
+    control = control_settings(flags)
     loaded, _, facts = load_settings(flags, (), config_file)
     settings = loaded.settings
     mode.run(
@@ -164,11 +167,11 @@ def master(
         " --token-file /etc/jindopy/token --plaintext",
     )
 )
-@_master_option
+@master_option
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:18102", show_default=True, help="Data plane.")
 @click.option("--rpc-listen", metavar="HOST:PORT", default="127.0.0.1:18105", show_default=True, help="Control plane.")
 @click.option("--advertise-host", metavar="HOST", default="", help="Where others reach this worker.")
-@_control_options
+@control_options
 @config_option
 @json_option
 @settings_options(*_STORAGE, *_CACHE, *_LOGS)
@@ -178,7 +181,7 @@ def worker(
     """Run a worker: blocks on this machine's disks, fetched once from the storage and served to all clients."""
     from jindopy.modes import worker as mode
 
-    control = _control(flags)
+    control = control_settings(flags)
     loaded, dirs, _ = load_settings(flags, (), config_file)
     if not loaded.settings.cache_dir and not loaded.settings.tier:
         dirs = dataclasses.replace(dirs, cache=f"{dirs.cache}/worker")
@@ -213,10 +216,10 @@ def worker(
         "jindopy fuse --master m:18101 /mnt/data --token-file /etc/jindopy/token --tls-ca ca.pem",
     )
 )
-@_master_option
+@master_option
 @click.argument("directory", metavar="DIR")
 @click.option("--meta-timeout", metavar="TIME", help="How long a path that is not listed waits for the master.  [60s]")
-@_control_options
+@control_options
 @config_option
 @json_option
 @settings_options(
@@ -231,7 +234,7 @@ def fuse(
     """Mount a cluster's files at the directory DIR, which must exist and be empty."""
     from jindopy.modes import fuse as mode
 
-    control = _control(flags)
+    control = control_settings(flags)
     loaded, dirs, _ = load_settings({**flags, "request_timeout": meta_timeout}, (), config_file)
     check_fuse()
     point = check_mount_point(directory, Path(dirs.run))

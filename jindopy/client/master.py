@@ -16,7 +16,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import grpc
 
@@ -49,6 +49,17 @@ class _Method(Protocol):
 
 class _Unary(Protocol):
     def future(self, request: Any, *, timeout: float | None, metadata: Any) -> Any: ...
+
+
+class Report(NamedTuple):
+    """A whole cluster in figures."""
+
+    epoch: int
+    cluster: str
+    version: str
+    mounts: list[MountFacts]
+    workers: list[WorkerFacts]
+    clients: int
 
 
 class RemoteMaster:
@@ -347,6 +358,18 @@ class RemoteMaster:
         """A ticket for the data plane and for how many seconds it is good."""
         reply = self._ask(self._stub.Ticket, pb.Nothing(), "Ticket", deadline)
         return reply.ticket, reply.lifetime_seconds
+
+    def report(self) -> Report:
+        """Who is there and how much is cached, as the master knows."""
+        reply = self._ask(self._stub.Report, pb.Nothing(), "Report", self._soon())
+        return Report(
+            reply.epoch,
+            reply.cluster,
+            reply.version,
+            [convert.mount_in(mount) for mount in reply.mounts],
+            [convert.worker_in(worker) for worker in reply.workers],
+            reply.clients,
+        )
 
 
 def _seconds(deadline: Deadline) -> float | None:

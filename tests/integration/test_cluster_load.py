@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster_fixture import MIB, Cluster, Service, running_cluster
 from tests.emulator_fixture import Emulator, running_emulator
+from tests.mount_fixture import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -70,6 +71,29 @@ def test_a_load_fills_the_workers_and_every_client_reads_from_there(cluster: Clu
     (again,) = command(loading, "load", str(loading.path))
     assert (again["phase"], again["bytes_fetched"]) == ("complete", 0)
     assert emulator.stats()["GetObject"] == gets
+
+
+def report(cluster: Cluster) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "jindopy", "report", "--master", cluster.master_address, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def test_the_report_adds_up(cluster: Cluster) -> None:
+    client = cluster.fuse("a")
+    command(client, "load", str(client.path / "set"))
+    wait_until(lambda: report(cluster)["cached_bytes"] == FILES * 300_000, 20)
+    told = report(cluster)
+    assert told["clients"] == 1
+    assert told["mounts"] == ["oss://demo"]
+    assert told["capacity_bytes"] == 2 * 512 * MIB
+    assert sum(worker["files"] for worker in told["workers"]) == FILES
+    assert {worker["data_address"] for worker in told["workers"]} == {worker.address for worker in cluster.workers}
 
 
 def test_a_load_survives_a_worker(cluster: Cluster) -> None:
