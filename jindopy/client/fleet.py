@@ -84,7 +84,7 @@ class Fleet:
             try:
                 return self._fetch_by(links[name], version, first, count)
             except (PeerError, DeadlineExceeded) as error:
-                links[name].failed()
+                links[name].failed(error)
                 last = error
         raise last
 

@@ -94,11 +94,16 @@ class RemoteMaster:
     # Life
 
     def start(self, deadline: Deadline) -> None:
-        """Begin to listen, and wait for the first word; raises MasterAway or what the master refuses."""
+        """Begin to listen, and wait for the first word; raises MasterAway, or at once what the master refuses."""
         for thread in self._threads:
             thread.start()
-        if not self.wait_back(deadline):
-            raise self._cause
+        with self._lock:
+            self._lock.wait_for(
+                lambda: not self._away or not isinstance(self._cause, PeerGone),
+                min(deadline.remaining(), threading.TIMEOUT_MAX),
+            )
+            if self._away:
+                raise self._cause
 
     def close(self) -> None:
         """End the stream and the connection."""
@@ -216,6 +221,7 @@ class RemoteMaster:
             self._away = True
             self._cause = cause if not isinstance(cause, PeerGone) else MasterAway(cause.message)
             running = list(self._running)
+            self._lock.notify_all()
         for call in running:
             call.cancel()
         if self._closed.is_set():

@@ -93,7 +93,7 @@ class WorkerPeers:
             try:
                 self._from_worker(links[name], wanted, end)
             except (PeerError, DeadlineExceeded) as error:
-                links[name].failed()
+                links[name].failed(error)
                 metrics.PEER_FAILURES.labels(type(error).__name__).inc()
                 LOG.warning("worker %s failed a read, others are asked meanwhile: %s", name, error)
             except UsageError as error:
@@ -137,6 +137,7 @@ class WorkerPeers:
                 buffer.release()
             raise
         buffers.clear()
+        link.answered()
         blocks.reverse()
         # Taken out one by one: whoever lands a block must not hold it while it waits for anything.
         while blocks and (sealed := blocks.pop()) is not None:

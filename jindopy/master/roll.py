@@ -47,11 +47,12 @@ class Roll:
         """A worker's sign of life; True: it has to tell everything that it holds again."""
         with self._lock:
             changed = self._membership.heartbeat(facts, self._clock.monotonic())
+        known = self._map.knows(facts.id)
         self._map.told(facts.id, added, removed, everything=everything)
         if changed:
             LOG.info("worker %s is there: data %s, control %s", facts.id, facts.data_address, facts.rpc_address)
             self._tell(self.members())
-        return not in_step and not everything
+        return not everything and not (in_step and known)
 
     def leave(self, worker: str) -> None:
         """A worker goes."""

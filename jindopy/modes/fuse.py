@@ -11,10 +11,12 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from typing import final
 
 from jindopy.base.clock import Deadline
+from jindopy.base.ident import Inode
 from jindopy.cache.store import Cache
 from jindopy.client.fleet import Fleet
 from jindopy.client.links import WorkerLinks
@@ -51,6 +53,27 @@ class ClientMaster(RemoteMaster):
         self._jobs.pop(job, None)
 
 
+@final
+class _MountTable:
+    """Follows the master's mount table: it may be another one when the master comes back."""
+
+    def __init__(self, master: RemoteMaster, table: UfsTable) -> None:
+        self._master = master
+        self._table = table
+        self._lock = threading.Lock()
+
+    def directory_changed(self, directory: Inode, generation: int) -> None:
+        """No matter here."""
+
+    def everything_changed(self) -> None:
+        """Opening storage waits for it, so another thread does."""
+        threading.Thread(target=self._update, name="mount-table", daemon=True).start()
+
+    def _update(self) -> None:
+        with self._lock:
+            self._table.update(self._master.mount_facts())
+
+
 def run(
     settings: MountSettings,
     client: ClientSettings,
@@ -77,6 +100,7 @@ def _open(
     table = UfsTable(options, download_rate(limit) if limit else None)
     parts.callback(table.close)
     table.update(master.mount_facts())
+    master.subscribe(_MountTable(master, table))
     cache = Cache([tier_spec(tier) for tier in settings.tiers])
     parts.callback(close_cache, cache)
     links = WorkerLinks(master.workers, master.ticket, security(client.control))

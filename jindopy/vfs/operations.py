@@ -365,10 +365,13 @@ class Vfs:
 
     def _key(self, nodeid: NodeId) -> tuple[MountInfo, bytes]:
         mount_id, _ = self._table.source(nodeid)
-        try:
-            mount = self._mounts[MountId(mount_id)]
-        except KeyError:
-            raise NoSuchEntry("not inside any mounted store") from None
+        mount = self._mounts.get(MountId(mount_id))
+        if mount is None:
+            # A master that is another process may have got another mount table.
+            self._mounts = {known.id: known for known in self._master.mounts()}
+            mount = self._mounts.get(MountId(mount_id))
+        if mount is None:
+            raise NoSuchEntry("not inside any mounted store")
         names = self._table.path(nodeid)
         depth = len(mount.path.split(b"/")) if mount.path else 0
         return mount, mount.prefix + b"/".join(names[depth:])

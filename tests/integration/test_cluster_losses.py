@@ -155,6 +155,21 @@ def test_the_master_killed_and_restarted_under_readers(cluster: Cluster, emulato
     wait_until(lambda: "the master at" in cluster.workers[0].log and "is back" in cluster.workers[0].log)
 
 
+def test_a_master_with_another_mount_table_needs_no_new_mounts(cluster: Cluster, emulator: Emulator) -> None:
+    client = cluster.fuse("a")
+    assert (client.path / "000").read_bytes() == content(0)
+    address = cluster.master_address
+    assert cluster.master is not None
+    cluster.master.stop()
+    cluster.ufs = ["oss://demo=/here", "oss://demo/later=/there"]
+    cluster.start_master(address)
+    wait_until((client.path / "there" / "file").exists, 20)
+    assert (client.path / "there" / "file").read_bytes() == b"late"
+    assert (client.path / "here" / "001").read_bytes() == content(1)
+    wait_until(lambda: not (client.path / "000").exists(), 20)
+    assert "failed a read" not in client.log or "not for this mount" in client.log
+
+
 def test_a_frozen_master_is_a_dead_one(cluster: Cluster) -> None:
     client = cluster.fuse("a")
     names = os.listdir(client.path)
