@@ -131,7 +131,7 @@ class WorkerLink:
     def _connect(self, coming: Future[BlockLink], deadline: Deadline) -> None:
         try:
             data = self._connected(deadline)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised by all who wait
             with self._lock:
                 self._set_down()
                 self._coming = None
