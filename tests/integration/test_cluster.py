@@ -83,6 +83,27 @@ def test_two_clients_cost_the_storage_one_get_a_file(cluster: Cluster, emulator:
     assert emulator.stats()["GetObject"] == SMALL
 
 
+def test_clients_that_read_one_large_file_at_a_time_share_its_gets(cluster: Cluster, emulator: Emulator) -> None:
+    emulator.set_conditions(latency_seconds=0.05)
+    clients = [cluster.fuse(name) for name in ("a", "b", "c")]
+    emulator.reset_stats()
+    digests: list[bytes] = []
+
+    def read(path: Path) -> None:
+        digests.append(hashlib.sha256((path / "large.bin").read_bytes()).digest())
+
+    threads = [threading.Thread(target=read, args=(client.path,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert digests == [hashlib.sha256(content("large", LARGE)).digest()] * 3
+    stats = emulator.stats()
+    # No block twice: what was sent is the file, and what little heads and listings weigh.
+    assert LARGE <= stats["bytes_sent"] < LARGE + 100_000
+    assert stats["GetObject"] <= 10
+
+
 def test_a_worker_that_is_killed_fails_no_read(cluster: Cluster) -> None:
     client = cluster.fuse("a")
     digest = hashlib.sha256((client.path / "large.bin").read_bytes()).digest()
