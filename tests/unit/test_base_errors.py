@@ -74,7 +74,7 @@ def test_errno_seen_by_applications(kind: type[errors.JindoError], number: int) 
 
 def test_only_what_can_pass_by_itself_is_retried() -> None:
     retryable = {kind.__name__ for kind in ALL if kind.retryable}
-    assert retryable == {"Throttled", "Unavailable", "ShortBody", "PeerGone", "BlockDamaged"}
+    assert retryable == {"Throttled", "Unavailable", "ShortBody", "PeerGone", "MasterAway", "BlockDamaged"}
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
