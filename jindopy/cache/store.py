@@ -51,11 +51,6 @@ class Cache:
         self._health = DiskHealth()
         self._health_lock = threading.Lock()
 
-    @property
-    def blocks(self) -> BlockStore:
-        """The native store, for who serves blocks without Python."""
-        return self._store
-
     def open(self, version: FileVersion) -> CacheFile:
         """Lease on a version; close it when done."""
         return self._store.open(version.cid, version.size, owner_tag(version.ufs_id))

@@ -55,7 +55,7 @@ def test_every_byte_comes_through_the_workers(cluster: Cluster, emulator: Emulat
     assert (client.path / "large.bin").read_bytes() == content("large", LARGE)
     check_small(client.path)
     assert "failed a read" not in client.log
-    cached = [sum(file.stat().st_size for file in (cluster.work / f"cache{n}").rglob("v1/*/*/*/*")) for n in (0, 1)]
+    cached = [sum(file.stat().st_size for file in (cluster.work / f"cache{n}").rglob("v1/SSD/*/*")) for n in (0, 1)]
     assert all(cached), "both workers hold a share"
     assert sum(cached) == LARGE + sum(5000 + number for number in range(SMALL))
 
