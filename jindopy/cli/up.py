@@ -17,7 +17,7 @@ FILE_BYTES_MAX: Final = 1 << 20
 
 @click.command(
     epilog=examples(
-        "jindopy up -f manifests/samples/cluster.yaml",
+        "jindopy up -f manifests/cluster.yaml",
         "jindopy up -f cluster.yaml --dry-run",
     )
 )

@@ -120,7 +120,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_sample_is_one(tmp_path: Path) -> None:
-    done = run("-f", str(ROOT / "manifests/samples/cluster.yaml"), "--dry-run")
+    done = run("-f", str(ROOT / "manifests/cluster.yaml"), "--dry-run")
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["master", "worker", "worker", "fuse"]
     (tmp_path / "broken.yaml").write_text("a: [")
