@@ -12,6 +12,7 @@ README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results.json"
 BEGIN = "<!-- figures: made by scripts/figures.py from bench/results.json -->\n"
 END = "<!-- /figures -->\n"
+COMMIT_DIGITS = 8
 EMPTY = "Nothing measured yet: `make bench`.\n"
 
 
@@ -19,10 +20,10 @@ def table(document: dict[str, Any], whats: dict[str, str]) -> str:
     """The figures as Markdown; ``whats`` explains each name."""
     machine = document["machine"]
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, commit `{document['commit']}`:",
+        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; each row at the commit it names:",
         "",
-        "| figure | value | bar | what | beside |",
-        "|---|---|---|---|---|",
+        "| figure | value | bar | what | beside | commit |",
+        "|---|---|---|---|---|---|",
     ]
     for name, row in document["figures"].items():
         verdict = "void" if "void" in row else {True: "holds", False: "**does not hold**"}.get(row["holds"], "")
@@ -30,7 +31,7 @@ def table(document: dict[str, Any], whats: dict[str, str]) -> str:
         unit = "" if row["unit"] in ("ratio", "fraction") else f" {row['unit']}"
         lines.append(
             f"| `{name}` | {row['value']:,.5g}{unit} | {bar} | {whats.get(name, '')} "
-            f"| {row['beside']}, {row['state']} |"
+            f"| {row['beside']}, {row['state']} | {row.get('commit', document['commit'])[:COMMIT_DIGITS]} |"
         )
     return "\n".join(lines) + "\n"
 
