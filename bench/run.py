@@ -19,6 +19,10 @@ from bench.lib.figures import ROOT, Figure, load_table, result, store_results
 
 SCENARIOS = ROOT / "bench" / "scenarios"
 
+# Run before all others: it counts the CPU time of making files, and ext4 passes over each inode freed in the last
+# minutes before it gives out one (1.0 ms a file instead of 0.65 after other scenarios had removed theirs).
+FIRST = ("test_small_cpu.py",)
+
 
 def main() -> int:
     table = load_table()
@@ -56,6 +60,7 @@ def run_scenarios(wanted: dict[str, Figure], out: Path, figure: str | None) -> i
         for group in groups
         for file in sorted({*SCENARIOS.glob(f"test_{group}.py"), *SCENARIOS.glob(f"test_{group}_*.py")})
     ]
+    files.sort(key=lambda file: not file.endswith(FIRST))
     command = [
         *(
             sys.executable,
