@@ -2,7 +2,8 @@
 # modules); once done, a further run of it costs a fraction of a second.
 #
 #   make demo               a 210 MiB file from a slow bucket, cold and warm
-#   make test [T=PATH]      all tests that this user may run; without root it says what it skipped and why
+#   make test [T=PATH]      the tests that this user may run; without root it says what it skipped and why
+#   make test SLOW=1        with those that take long, as CI runs them
 #   make lint               style, types, layers, stubs
 #   make generate           jindopy/rpc/v1/gen from the .proto files beside it
 #   make bench [GROUP=...]  figures of speed: read, small, meta, native, cluster, idle, pipelines; without GROUP all of them
@@ -25,7 +26,7 @@ demo: setup
 	@$(PYTHON) -m bench.demo
 
 test: setup
-	@$(PYTHON) -m pytest -q $(T)
+	@$(PYTHON) -m pytest -q $(or $(T),$(if $(SLOW),,-m "not slow"))
 
 lint: setup
 	@scripts/lint.sh

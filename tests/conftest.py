@@ -129,7 +129,7 @@ def each_transport(request: pytest.FixtureRequest) -> Iterator[str]:
     mount_fixture.default_transport = "auto"
 
 
-@pytest.fixture(scope="module", params=[*TRANSPORTS, "cluster"])
+@pytest.fixture(scope="module", params=[*TRANSPORTS, pytest.param("cluster", marks=pytest.mark.slow)])
 def each_way(request: pytest.FixtureRequest) -> Iterator[str]:
     """The tests of a module once with every FUSE transport, and once more with the parts as processes of their own."""
     if request.param == "cluster":

@@ -64,6 +64,7 @@ def limits(document: dict[str, Any]) -> dict[tuple[str, int], str]:
     return {(row["measured"]["test"], row["measured"]["readers"]): row["limit"] for row in document["rows"]}
 
 
+@pytest.mark.slow
 def test_a_far_store_is_told_by_its_latency(command: Command, emulator: Emulator) -> None:
     emulator.set_conditions(latency_seconds=0.15)  # far more than a busy machine adds to a request
     tests = ("--test", "random", "--test", "small", "--test", "stat", "--time", "2s", "--readers", "4")

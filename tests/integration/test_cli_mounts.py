@@ -177,6 +177,7 @@ def test_force_ends_open_files_and_no_other_mount(
         assert other.run("umount", str(other.point)).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_daemon_that_hangs(command: Command, data: Path) -> None:
     (pid,) = command.processes()
     os.kill(pid, signal.SIGSTOP)

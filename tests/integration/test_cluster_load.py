@@ -16,7 +16,7 @@ from tests.cluster_fixture import MIB, Cluster, Service, running_cluster
 from tests.emulator_fixture import Emulator, running_emulator
 from tests.mount_fixture import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 FILES = 30
 LARGE = 100 * MIB

@@ -132,6 +132,7 @@ def test_many_requests_from_many_threads_share_a_connection(
     link.close()
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_found_and_the_connection_goes_on(
     tcp: tuple[BlockService, tuple[str, int]], pool: BufferPool
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_server_answers_garbage_once_and_closes(tcp: tuple[BlockService, tuple
     assert service.counters()["violations"] >= 3
 
 
+@pytest.mark.slow
 def test_cancelled_and_late_requests_leave_at_once(tmp_path: Path, store: BlockStore, pool: BufferPool) -> None:
     with serving(store, "tcp", tmp_path) as (_, address):
         assert isinstance(address, tuple)

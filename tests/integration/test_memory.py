@@ -150,6 +150,7 @@ def test_1000_open_files_and_random_reads_through_a_small_cache(tmp_path: Path):
     assert peak.bytes <= BUDGET_BYTES
 
 
+@pytest.mark.slow
 def test_a_tree_with_more_names_than_memory_is_walked_whole(tmp_path: Path):
     """60,000 files whose attributes the kernel asks for and keeps; it is made to forget some."""
     with synthetic_mount(tmp_path, "prefixes=60,objects=1000,size=10", prefetch_bytes_max=0) as (_, mount):

@@ -150,6 +150,7 @@ def request_threads(mount: RunningMount) -> int:
     return used // REQUEST_THREAD_BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_readers_that_wait_stop_nobody(tmp_path: Path) -> None:
     readers = 24
@@ -179,6 +180,7 @@ def test_readers_that_wait_stop_nobody(tmp_path: Path) -> None:
             end_mount(mount)
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_who_is_killed_does_not_wait_for_the_store(tmp_path: Path) -> None:
     fill_store(tmp_path / "store", {"known": b"k"})

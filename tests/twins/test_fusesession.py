@@ -359,6 +359,7 @@ def test_a_bug_in_a_handler_is_one_error(kernel: Kernel) -> None:
     assert kernel.ask(GETATTR, bytes(16), FILE).error == 0
 
 
+@pytest.mark.slow
 def test_native_threads_and_python_at_one_table_never_wait_for_each_other(kernel: Kernel) -> None:
     """A thread that has the table's lock and wants the GIL, beside one that has the GIL and wants the lock: a hang."""
     stop = threading.Event()
