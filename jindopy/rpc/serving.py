@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 
@@ -27,15 +28,8 @@ def answering(
 
     @functools.wraps(method)
     def call(self: Any, request: Request, context: grpc.ServicerContext) -> Reply:
-        error: JindoError
-        try:
+        with _translated(method.__name__, context):
             return method(self, request, context)
-        except JindoError as raised:
-            error = raised
-        except Exception:
-            LOG.exception("%s failed unexpectedly", method.__name__)
-            context.abort(grpc.StatusCode.INTERNAL, _INTERNAL)
-        _abort(context, error)
 
     return call
 
@@ -47,21 +41,23 @@ def streaming(
 
     @functools.wraps(method)
     def call(self: Any, request: Request, context: grpc.ServicerContext) -> Iterator[Reply]:
-        error: JindoError
-        try:
+        with _translated(method.__name__, context):
             yield from method(self, request, context)
-            return
-        except JindoError as raised:
-            error = raised
-        except Exception:
-            LOG.exception("%s failed unexpectedly", method.__name__)
-            context.abort(grpc.StatusCode.INTERNAL, _INTERNAL)
-        _abort(context, error)
 
     return call
 
 
-def _abort(context: grpc.ServicerContext, error: JindoError) -> NoReturn:
+@contextlib.contextmanager
+def _translated(name: str, context: grpc.ServicerContext) -> Iterator[None]:
+    error: JindoError
+    try:
+        yield
+        return
+    except JindoError as raised:
+        error = raised
+    except Exception:
+        LOG.exception("%s failed unexpectedly", name)
+        context.abort(grpc.StatusCode.INTERNAL, _INTERNAL)
     code, text, metadata = outward(error)
     context.set_trailing_metadata(metadata)
     context.abort(code, text)
