@@ -270,6 +270,13 @@ cdef bint _special(const char* name) noexcept nogil:
     return name[0] == c"." and (name[1] == 0 or (name[1] == c"." and name[2] == 0))
 
 
+cdef dirent* _next(DIR* listing) noexcept nogil:
+    cdef dirent* item = readdir(listing)
+    while item != NULL and _special(item.d_name):
+        item = readdir(listing)
+    return item
+
+
 cdef int _meet(
     int parent, const char* name, const uint8_t* cid, bint stat_files, walk_fn met, void* context
 ) noexcept nogil:
@@ -291,11 +298,9 @@ cdef int _walk_old(
     if listing == NULL:
         return _unlisted(upper, name)
     while rc == 0:
-        item = readdir(listing)
+        item = _next(listing)
         if item == NULL:
             break
-        if _special(item.d_name):
-            continue
         if not _parse_hex(item.d_name, 32, cid) or cid[0] != prefix[0] or cid[1] != prefix[1]:
             _remove(dirfd(listing), item.d_name)
             continue
@@ -319,11 +324,9 @@ cdef int _walk_directory(
     if listing == NULL:
         return _unlisted(directory, path)
     while rc == 0:
-        item = readdir(listing)
+        item = _next(listing)
         if item == NULL:
             break
-        if _special(item.d_name):
-            continue
         if _parse_hex(item.d_name, 32, cid) and cid[0] == first:
             # One that was moved up since this listing began may be met twice: that changes nothing.
             rc = _meet(dirfd(listing), item.d_name, cid, stat_files, met, context)
@@ -348,11 +351,9 @@ cdef int files_walk(
     if upper == NULL:
         return -errno
     while rc == 0:
-        item = readdir(upper)
+        item = _next(upper)
         if item == NULL:
             break
-        if _special(item.d_name):
-            continue
         if not _parse_hex(item.d_name, 2, &first):
             _remove(directory, item.d_name)
             continue
